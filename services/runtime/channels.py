@@ -1,0 +1,207 @@
+"""Client channels to our own services: every call carries the caller's token, the deadline and the trace, and brings
+its spans home. Stubs made on such a channel are wrapped once, when they are made."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from uuid import UUID
+
+import grpc
+
+from neurectomy.auth.v1 import auth_pb2
+from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from services.runtime.caller import Principal, PublicKeys, current_token, parse_key_set
+from services.runtime.deadlines import budget, time_left
+from services.runtime.errors import TokenInvalid, from_rpc
+from services.runtime.span_wire import Kind, span_id
+from services.runtime.telemetry import ASK_KEY, BLOB_KEY, OpenSpan, current_trace, traceparent
+
+UNARY_SECONDS = 30.0
+"""How long a call without a deadline of its own may take."""
+RENEW_SECONDS = 60.0
+MAX_MESSAGE = 16 * 1024 * 1024
+
+Token = Callable[[], Awaitable[str | None]]
+Metadata = tuple[tuple[str, str], ...]
+
+
+async def callers_token() -> str | None:
+    """The token of whoever called us."""
+    return current_token()
+
+
+def _service_config() -> str:
+    """Spread over all addresses; a call that never reached a server is safe to repeat, and gRPC does so by itself."""
+    return json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+
+
+OPTIONS = [
+    ("grpc.service_config", _service_config()),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+]
+
+
+@asynccontextmanager
+async def connect(target: str, token: Token = callers_token) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to `target` whose calls carry the given token, by default that of whoever called us."""
+    async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
+        yield cast(grpc.aio.Channel, _TracedChannel(channel, token))
+
+
+class _TracedChannel:
+    """What generated stubs need of a channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, token: Token) -> None:
+        self._channel = channel
+        self._token = token
+
+    def unary_unary(self, method: str, *args: Any, **options: Any) -> Any:
+        return _answered_once(self._channel.unary_unary(method, *args, **options), method, self._token)
+
+    def stream_unary(self, method: str, *args: Any, **options: Any) -> Any:
+        return _answered_once(self._channel.stream_unary(method, *args, **options), method, self._token)
+
+    def unary_stream(self, method: str, *args: Any, **options: Any) -> Any:
+        return _answered_by_stream(self._channel.unary_stream(method, *args, **options), method, self._token)
+
+    def stream_stream(self, method: str, *args: Any, **options: Any) -> Any:
+        return _answered_by_stream(self._channel.stream_stream(method, *args, **options), method, self._token)
+
+
+def _answered_once(inner: Any, method: str, token: Token) -> Any:
+    async def call(request: Any, *, timeout: float = UNARY_SECONDS) -> Any:
+        span = OpenSpan(Kind.CLIENT, method)
+        error: BaseException | None = None
+        try:
+            rpc = inner(request, timeout=time_left(timeout), metadata=_metadata(span, await token()))
+            response = await rpc
+            if span.recording is not None:
+                span.child = _blob(await rpc.trailing_metadata())
+            return response
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            _end(span, error)
+
+    return call
+
+
+def _answered_by_stream(inner: Any, method: str, token: Token) -> Any:
+    async def call(request: Any, *, timeout: float | None = None) -> AsyncIterator[Any]:
+        span = OpenSpan(Kind.CLIENT, method)
+        error: BaseException | None = None
+        limit = budget() if timeout is None else time_left(timeout)
+        rpc = inner(request, timeout=limit, metadata=_metadata(span, await token()))
+        try:
+            async for response in rpc:
+                yield response
+            if span.recording is not None:
+                span.child = _blob(await rpc.trailing_metadata())
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            rpc.cancel()
+            _end(span, error)
+
+    return call
+
+
+def _metadata(span: OpenSpan, token: str | None) -> Metadata:
+    """What is sent along: who asks, which trace it is, and that the spans are wanted back."""
+    bearer = (("authorization", f"Bearer {token}"),) if token else ()
+    trace = current_trace()
+    if trace is None:
+        return bearer
+    if span.recording is None:
+        return (*bearer, ("traceparent", traceparent(trace, trace.parent_id or 1)))
+    own = traceparent(trace, span_id(span.recording.base, span.index))
+    return (*bearer, ("traceparent", own), (ASK_KEY, "1"))
+
+
+def _end(span: OpenSpan, error: BaseException | None) -> None:
+    if isinstance(error, grpc.aio.AioRpcError):
+        span.child = _blob(error.trailing_metadata())
+    span.end(error)
+
+
+def _blob(trailers: Any) -> bytes | None:
+    return next((value for key, value in trailers or () if key == BLOB_KEY), None)
+
+
+class KeySet:
+    """The public keys of the auth service, asked for whenever a verifier needs them."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._auth = AuthServiceStub(channel)
+
+    async def fetch(self) -> PublicKeys:
+        """The keys that are live now. Raises ServiceUnavailable."""
+        try:
+            answer = await self._auth.GetKeySet(auth_pb2.GetKeySetRequest())
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, "auth") from error
+        return parse_key_set(answer.json)
+
+
+class ApiKeys:
+    """Asks the auth service whom an API key stands for."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._auth = AuthServiceStub(channel)
+
+    async def principal(self, key: str) -> Principal:
+        """The key's principal. Raises TokenInvalid, TokenExpired and ServiceUnavailable."""
+        try:
+            answer = await self._auth.VerifyToken(auth_pb2.VerifyTokenRequest(token=key))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                raise TokenInvalid from error
+            raise from_rpc(error, "auth") from error
+        return _principal(answer.principal)
+
+
+def _principal(message: auth_pb2.Principal) -> Principal:
+    return Principal(
+        subject=message.subject,
+        subject_type=auth_pb2.SubjectType.Name(message.subject_type).removeprefix("SUBJECT_TYPE_").lower(),
+        organization_id=UUID(message.organization_id) if message.organization_id else None,
+        permissions=frozenset(message.permissions),
+        session_id=message.session_id,
+        expires=float(message.expire_time.seconds),
+    )
+
+
+class ServiceIdentity:
+    """A service's own token, for work that no caller asked for; renewed a minute before its end."""
+
+    def __init__(self, channel: grpc.aio.Channel, service: str, secret: str) -> None:
+        self._auth = AuthServiceStub(channel)
+        self._request = auth_pb2.CreateServiceTokenRequest(service=service, secret=secret)
+        self._token: str | None = None
+        self._renew = 0.0
+        self._renewing = asyncio.Lock()
+
+    async def token(self) -> str | None:
+        """A token that is good for at least a minute more."""
+        async with self._renewing:
+            if time.time() >= self._renew:
+                answer = await self._auth.CreateServiceToken(self._request)
+                self._token = answer.access_token.token
+                self._renew = answer.access_token.expire_time.seconds - RENEW_SECONDS
+        return self._token
+
+
+async def no_token() -> str | None:
+    """For calls that are open to anyone."""
+    return None

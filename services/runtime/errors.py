@@ -1,0 +1,243 @@
+"""What can go wrong, in one tree; the errors scope turns everything else into it.
+
+    DomainError
+    ├── TokenMissing  TokenInvalid  TokenExpired  CredentialsInvalid                UNAUTHENTICATED
+    ├── PermissionMissing  AnonymousAccessDisabled                                  PERMISSION_DENIED
+    ├── UserNotFound  AgentNotFound  VersionNotFound  ExecutionNotFound
+    │   CollectionNotFound  OperationNotFound  TraceNotFound                        NOT_FOUND
+    ├── EmailTaken  CollectionNameTaken                                             ALREADY_EXISTS
+    ├── InvalidFields  DimensionMismatch  PageTokenInvalid                          INVALID_ARGUMENT
+    ├── StaleEtag                                                                   ABORTED
+    ├── RequestIdReused  ExecutionFinished                                          FAILED_PRECONDITION
+    ├── TooLarge  Overloaded                                                        RESOURCE_EXHAUSTED
+    ├── StoreUnavailable  ServiceUnavailable                                        UNAVAILABLE
+    ├── DeadlineExceeded                                                            DEADLINE_EXCEEDED
+    └── Internal                                                                    INTERNAL
+
+The reason of each, as `google.rpc.ErrorInfo` carries it, is the class's name in upper snake case and a member of
+`neurectomy.errors.v1.Reason`; `tests/contracts` holds the two against each other.
+"""
+
+import asyncio
+import re
+from types import TracebackType
+from typing import ClassVar
+
+import grpc
+import structlog
+from google.rpc import error_details_pb2, status_pb2
+
+DOMAIN = "neurectomy"
+DETAILS_KEY = "grpc-status-details-bin"
+
+log = structlog.get_logger()
+
+
+class DomainError(Exception):
+    """A failure that the caller can understand; its text is for people and is safe to show."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    reason: ClassVar[str]
+    text: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.reason = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
+
+    def __init__(self, text: str = "", **metadata: str) -> None:
+        super().__init__(text or self.text)
+        self.metadata = metadata
+
+    def details(self) -> list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest]:
+        """What travels beside code and text."""
+        return [error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)]
+
+
+class TokenMissing(DomainError):
+    code, text = grpc.StatusCode.UNAUTHENTICATED, "this call needs a token"
+
+
+class TokenInvalid(DomainError):
+    code, text = grpc.StatusCode.UNAUTHENTICATED, "the token is not valid"
+
+
+class TokenExpired(DomainError):
+    code, text = grpc.StatusCode.UNAUTHENTICATED, "the token has expired"
+
+
+class CredentialsInvalid(DomainError):
+    code, text = grpc.StatusCode.UNAUTHENTICATED, "the credentials are not valid"
+
+
+class PermissionMissing(DomainError):
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+    def __init__(self, permission: str) -> None:
+        super().__init__(f"this needs the permission {permission}", permission=permission)
+
+
+class AnonymousAccessDisabled(DomainError):
+    code, text = grpc.StatusCode.PERMISSION_DENIED, "anonymous access is off"
+
+
+class _NotFound(DomainError):
+    code = grpc.StatusCode.NOT_FOUND
+
+    def __init__(self, name: object) -> None:
+        kind = self.reason.removesuffix("_NOT_FOUND").lower()
+        super().__init__(f"there is no {kind} {name}", **{kind: str(name)})
+
+
+class UserNotFound(_NotFound):
+    pass
+
+
+class AgentNotFound(_NotFound):
+    pass
+
+
+class VersionNotFound(_NotFound):
+    pass
+
+
+class ExecutionNotFound(_NotFound):
+    pass
+
+
+class CollectionNotFound(_NotFound):
+    pass
+
+
+class OperationNotFound(_NotFound):
+    pass
+
+
+class TraceNotFound(_NotFound):
+    pass
+
+
+class EmailTaken(DomainError):
+    code, text = grpc.StatusCode.ALREADY_EXISTS, "a user with this e-mail address is registered already"
+
+
+class CollectionNameTaken(DomainError):
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is a collection named {name!r} already", name=name)
+
+
+class InvalidFields(DomainError):
+    """Unacceptable input: what is wrong with each field, by its proto name."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+    def __init__(self, **violations: str) -> None:
+        super().__init__("; ".join(f"{field}: {what}" for field, what in violations.items()))
+        self.violations = violations
+
+    def details(self) -> list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest]:
+        fields = [
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=what)
+            for field, what in self.violations.items()
+        ]
+        return [*super().details(), error_details_pb2.BadRequest(field_violations=fields)]
+
+
+class DimensionMismatch(DomainError):
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+    def __init__(self, expected: int, actual: int) -> None:
+        super().__init__(
+            f"the vector has {actual} dimensions, the collection has {expected}",
+            expected=str(expected),
+            actual=str(actual),
+        )
+
+
+class PageTokenInvalid(DomainError):
+    code, text = grpc.StatusCode.INVALID_ARGUMENT, "the page token does not belong to this list"
+
+
+class StaleEtag(DomainError):
+    code = grpc.StatusCode.ABORTED
+
+    def __init__(self, current: str) -> None:
+        super().__init__("the object has changed since it was read", etag=current)
+
+
+class RequestIdReused(DomainError):
+    code, text = grpc.StatusCode.FAILED_PRECONDITION, "this request_id was used before with another body"
+
+
+class ExecutionFinished(DomainError):
+    code, text = grpc.StatusCode.FAILED_PRECONDITION, "the execution has ended already, in another way"
+
+
+class TooLarge(DomainError):
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class Overloaded(DomainError):
+    code, text = grpc.StatusCode.RESOURCE_EXHAUSTED, "too much is asked of this service now; try again in a second"
+
+
+class StoreUnavailable(DomainError):
+    code = grpc.StatusCode.UNAVAILABLE
+
+    def __init__(self, store: str) -> None:
+        super().__init__(f"{store} does not answer", store=store)
+
+
+class ServiceUnavailable(DomainError):
+    code = grpc.StatusCode.UNAVAILABLE
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"{service} does not answer", service=service)
+
+
+class DeadlineExceeded(DomainError):
+    code, text = grpc.StatusCode.DEADLINE_EXCEEDED, "the time for this call was up"
+
+
+class Internal(DomainError):
+    code, text = grpc.StatusCode.INTERNAL, "internal error"
+
+
+def status_details(error: DomainError) -> bytes:
+    """The `google.rpc.Status` of an error, as the value of the `grpc-status-details-bin` trailer."""
+    status = status_pb2.Status(code=error.code.value[0], message=str(error))
+    for detail in error.details():
+        status.details.add().Pack(detail)
+    return bytes(status.SerializeToString())
+
+
+def from_rpc(error: grpc.aio.AioRpcError, service: str) -> DomainError:
+    """The domain error that another service's failure means to a service that called it."""
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return ServiceUnavailable(service)
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded()
+    return Internal()
+
+
+class ErrorsScope:
+    """Lets domain errors and cancellation out; logs anything else and answers Internal, whose text says nothing."""
+
+    __slots__ = ("_method",)
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, DomainError | asyncio.CancelledError | GeneratorExit):
+            return
+        if isinstance(error, grpc.aio.AioRpcError):
+            raise from_rpc(error, "another service") from error
+        if isinstance(error, Exception):
+            log.error("unexpected error", method=self._method, exc_info=error)
+            raise Internal from error

@@ -1,0 +1,43 @@
+"""Prometheus metrics that every process has, and the scope that counts calls."""
+
+import time
+from types import TracebackType
+
+import grpc
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from services.runtime.scopes import Call
+from services.runtime.telemetry import status_of
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+rpc_handled = Counter("grpc_server_handled", "RPCs that ended, by status code.", ["method", "code"])
+rpc_seconds = Histogram("grpc_server_handling_seconds", "How long RPCs took.", ["method"], buckets=SECONDS)
+database_connections = Gauge("database_connections_active", "Connections of the pool that are in use.")
+events_relayed = Counter("events_relayed", "Outbox events that were handed to Redis.")
+events_lag_seconds = Gauge("events_lag_seconds", "Age of the newest event of the feed when it was taken in.")
+
+
+class MetricsScope:
+    """Counts the call by the code that the caller sees."""
+
+    __slots__ = ("_call", "_start")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    async def __aenter__(self) -> None:
+        self._start = time.perf_counter()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        rpc_handled.labels(self._call.method, CODES[status_of(error)]).inc()
+        rpc_seconds.labels(self._call.method).observe(time.perf_counter() - self._start)
+
+
+def serve_metrics(port: int | None) -> None:
+    """Answer Prometheus on the port, if one is set."""
+    if port is not None:
+        start_http_server(port)

@@ -1,0 +1,107 @@
+"""serve(): what every gRPC service does around its own servicer, from binding the port to draining it."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.runtime import logs
+from services.runtime.caller import CallerScope, Verifier, access_rule
+from services.runtime.channels import MAX_MESSAGE
+from services.runtime.deadlines import DeadlineScope
+from services.runtime.errors import ErrorsScope
+from services.runtime.export import SpanExport, exporting
+from services.runtime.metrics import MetricsScope, serve_metrics
+from services.runtime.scopes import Scope, ScopedServer
+from services.runtime.settings import ServiceSettings
+from services.runtime.telemetry import TracingScope
+
+Register = Callable[[grpc.aio.Server], None]
+NOTICE_SECONDS = 0.5
+"""How long clients have to see NOT_SERVING before connections are told to go away."""
+OPTIONS = [
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+]
+
+log = structlog.get_logger()
+
+
+async def serve(
+    service: str, settings: ServiceSettings, verifier: Verifier, register: Register, foreign: Register | None = None
+) -> None:
+    """Answer calls on `settings.listen` until SIGTERM or SIGINT, then drain.
+
+    `register` adds our servicer, whose every RPC must state its access rule; `foreign` adds those of other protos, such
+    as OTLP, which are open to whoever reaches the port.
+    """
+    logs.configure(settings, service)
+    serve_metrics(settings.metrics_port)
+    with exporting(service, settings.otel_exporter_otlp_endpoint) as export:
+        server = grpc.aio.server(options=OPTIONS)
+        scoped = ScopedServer(server, scopes_for(service, settings, verifier, export))
+        register(scoped)  # type: ignore[arg-type]  # it stands in for the server
+        if foreign is not None:
+            foreign(server)
+        async with _healthy(server, scoped.services):
+            await _run(server, settings, service)
+
+
+def scopes_for(
+    service: str, settings: ServiceSettings, verifier: Verifier, export: SpanExport
+) -> Callable[[str], Sequence[Scope]]:
+    """What is around each call of a method, outermost first."""
+
+    def scopes(method: str) -> list[Scope]:
+        rule = access_rule(method)
+        tracing: list[Scope] = [lambda call: TracingScope(call, service, export)]  # times all
+        return [
+            *(tracing if settings.tracing == "on" else []),
+            MetricsScope,  # outside errors, so that it counts the code that the caller sees
+            lambda _call: ErrorsScope(method),
+            DeadlineScope,  # before the caller is verified, which may itself call auth
+            lambda call: CallerScope(call, rule, verifier),  # raises domain errors, so errors is outside it
+        ]
+
+    return scopes
+
+
+@asynccontextmanager
+async def _healthy(server: grpc.aio.Server, services: Sequence[str]) -> AsyncIterator[None]:
+    """Health says SERVING inside and NOT_SERVING from the first moment of the end."""
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    for name in ("", *services):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield
+    finally:
+        await servicer.enter_graceful_shutdown()
+
+
+async def _run(server: grpc.aio.Server, settings: ServiceSettings, service: str) -> None:
+    port = server.add_insecure_port(settings.listen)
+    await server.start()
+    log.info("listening", port=port)
+    await terminated()
+    log.info("draining")
+    await asyncio.sleep(NOTICE_SECONDS)
+    await server.stop(settings.shutdown_grace_seconds)
+    log.info("stopped")
+
+
+async def terminated() -> None:
+    """Return at the first SIGTERM or SIGINT."""
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await asked.wait()
