@@ -77,7 +77,7 @@ class GraphServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetProjectionStatus(self, request, context):
-        """Says how far the projection has come. Needs `graph:operate`, which only services have.
+        """Says how far the projection has come. Needs `projection:read`, which only operators have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class GraphServiceStub:
     Needs `graph:read`.
     """
     GetProjectionStatus: _grpc.UnaryUnaryMultiCallable[_graph_pb2.GetProjectionStatusRequest, _graph_pb2.GetProjectionStatusResponse]
-    """Says how far the projection has come. Needs `graph:operate`, which only services have."""
+    """Says how far the projection has come. Needs `projection:read`, which only operators have."""
 
 @_typing.type_check_only
 class GraphServiceAsyncStub(GraphServiceStub):
@@ -64,7 +64,7 @@ class GraphServiceAsyncStub(GraphServiceStub):
     Needs `graph:read`.
     """
     GetProjectionStatus: _aio.UnaryUnaryMultiCallable[_graph_pb2.GetProjectionStatusRequest, _graph_pb2.GetProjectionStatusResponse]  # type: ignore[assignment]
-    """Says how far the projection has come. Needs `graph:operate`, which only services have."""
+    """Says how far the projection has come. Needs `projection:read`, which only operators have."""
 
 class GraphServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who knows, uses and supervises whom: a projection of the other services' events, always rebuildable.
@@ -98,6 +98,6 @@ class GraphServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _graph_pb2.GetProjectionStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_graph_pb2.GetProjectionStatusResponse, _abc.Awaitable[_graph_pb2.GetProjectionStatusResponse]]:
-        """Says how far the projection has come. Needs `graph:operate`, which only services have."""
+        """Says how far the projection has come. Needs `projection:read`, which only operators have."""
 
 def add_GraphServiceServicer_to_server(servicer: GraphServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,15 @@
+"""What each role and each of our own services may do."""
+
+VIEWER = frozenset({"agents:read", "executions:read", "knowledge:read", "graph:read", "members:read"})
+EDITOR = VIEWER | {"agents:write", "executions:write", "knowledge:write"}
+ADMIN = EDITOR | {"agents:*", "executions:*", "knowledge:*", "graph:*", "members:*", "api_keys:*"}
+OWNER = ADMIN | {"organization:*"}
+
+ROLES = {"viewer": VIEWER, "editor": EDITOR, "admin": ADMIN, "owner": OWNER}
+
+SERVICES = {
+    "graph": frozenset({"events:read"}),
+    "gateway": frozenset({"traces:write"}),
+    "cli": frozenset({"traces:read", "projection:read"}),
+}
+"""Beyond any organization's reach, and so in no role."""

@@ -1,0 +1,31 @@
+"""What the auth process reads from its environment."""
+
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import Field, SecretStr, model_validator
+
+from services.auth.passwords import Profile
+from services.runtime.settings import ServiceSettings
+
+
+class AuthSettings(ServiceSettings):
+    """See the fields."""
+
+    auth_target: str = ""
+    """Not needed here: auth verifies with its own keys."""
+    database_url: SecretStr
+    service_credentials: dict[str, str] = Field(default_factory=dict)
+    """Service name -> SHA-256 of its secret in hexadecimal, as a JSON object."""
+    anonymous_organization: UUID | None = None
+    """The organization that callers without a token may read. Not in production."""
+    access_token_seconds: Annotated[int, Field(ge=10, le=3_600)] = 600
+    password_profile: Profile = Profile.RFC_9106_LOW_MEMORY
+    password_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    """How many passwords are hashed at once; each takes the profile's memory."""
+
+    @model_validator(mode="after")
+    def _no_anonymous_production(self) -> Self:
+        if self.anonymous_organization and self.environment == "production":
+            raise ValueError("ANONYMOUS_ORGANIZATION must not be set with ENVIRONMENT=production")
+        return self

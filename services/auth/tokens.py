@@ -1,0 +1,104 @@
+"""Access tokens: EdDSA JWTs that live for minutes and say all that a verifier needs."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from jwt.algorithms import OKPAlgorithm
+from uuid_utils.compat import uuid7
+
+from services.runtime.caller import ALGORITHM, AUDIENCE, ISSUER
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token says of its bearer."""
+
+    subject: str
+    subject_type: str
+    permissions: frozenset[str]
+    organization_id: UUID | None = None
+    session_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A token and its end in seconds since 1970."""
+
+    token: str
+    expires: int
+
+
+class SigningKey:
+    """One Ed25519 key pair."""
+
+    def __init__(self, key_id: str, private: Ed25519PrivateKey) -> None:
+        self.key_id = key_id
+        self.private = private
+
+    @classmethod
+    def generate(cls) -> "SigningKey":
+        """A new key pair."""
+        return cls(str(uuid7()), Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_pem(cls, key_id: str, pem: str) -> "SigningKey":
+        """The key pair that `pem` returned."""
+        private = load_pem_private_key(pem.encode(), None)
+        if not isinstance(private, Ed25519PrivateKey):
+            raise TypeError("the stored signing key is not an Ed25519 key")
+        return cls(key_id, private)
+
+    def pem(self) -> str:
+        """PKCS 8, not encrypted."""
+        return self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+    def jwk(self) -> dict[str, Any]:
+        """The public half, as an RFC 7517 key."""
+        public = OKPAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        return {**public, "kid": self.key_id, "alg": ALGORITHM, "use": "sig"}
+
+
+class Tokens:
+    """Issues tokens with the newest key, and publishes all that are live."""
+
+    def __init__(self, keys: list[SigningKey], lifetime: int, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._lifetime = lifetime
+        self._clock = clock
+
+    def issue(self, grant: Grant) -> IssuedToken:
+        """A token that is good from now on."""
+        now = int(self._clock())
+        expires = now + self._lifetime
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": now,
+            "nbf": now,
+            "exp": expires,
+            "jti": str(uuid7()),
+            "sub": grant.subject,
+            "typ": grant.subject_type,
+            "scope": " ".join(sorted(grant.permissions)),
+            **({"org": str(grant.organization_id)} if grant.organization_id else {}),
+            **({"sid": grant.session_id} if grant.session_id else {}),
+        }
+        key = self._keys[-1]
+        token = jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.key_id})
+        return IssuedToken(token, expires)
+
+    def key_set(self) -> str:
+        """RFC 7517 JSON of the public keys."""
+        return json.dumps({"keys": [key.jwk() for key in self._keys]})
