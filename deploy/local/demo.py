@@ -1,0 +1,205 @@
+"""Demo data: a read-only organization whose agents have really read Python's documentation, and really ran.
+
+All of it goes through the services' own APIs but the people, whose organization has a fixed id. Every step is safe to
+repeat, so that a seeding that was broken off goes on where it stopped.
+"""
+
+import itertools
+import secrets
+import tomllib
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from pydoc_data.topics import topics as documentation
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.struct_pb2 import Struct
+from uuid_utils.compat import uuid7
+
+from neurectomy.agent_store.v1 import agent_store_pb2 as agent_pb
+from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
+from neurectomy.vector_search.v1 import vector_search_pb2 as vector_pb
+from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
+from services.auth.passwords import Passwords, Profile
+from services.auth.permissions import ROLES
+from services.auth.store import AuthStore
+from services.auth.tokens import Grant, Tokens
+from services.runtime import channels, postgres
+
+if TYPE_CHECKING:
+    from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
+    from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceAsyncStub
+
+DEMO_ORGANIZATION = UUID("01980000-0000-7000-8000-000000000001")
+CAST = Path(__file__).with_name("demo.toml")
+RUNS_PER_AGENT = 4
+TOKEN_SECONDS = 3_600
+
+Report = Callable[[str, str], None]
+
+
+class Addresses(Protocol):
+    """What is needed of a running stack."""
+
+    @property
+    def targets(self) -> Mapping[str, str]: ...
+    def database_url(self, service: str) -> str: ...
+
+
+@dataclass(slots=True)
+class Demo:
+    """One seeding: stubs that act for the organization's owner, and the ids of what is there already."""
+
+    agents: "AgentStoreServiceAsyncStub"
+    vectors: "VectorSearchServiceAsyncStub"
+    users: Mapping[str, UUID]
+    collections: dict[str, str] = field(default_factory=dict)
+
+    async def is_complete(self, last_agent: str) -> bool:
+        """Whether the agent that is hired last is there, with its runs."""
+        newest = (await self.agents.ListAgents(agent_pb.ListAgentsRequest(page_size=1))).agents
+        if not newest or newest[0].name != last_agent:
+            return False
+        request = agent_pb.BatchListExecutionsRequest(agent_ids=[newest[0].id])
+        return len((await self.agents.BatchListExecutions(request)).executions) == RUNS_PER_AGENT
+
+    async def read(self, name: str, topics: list[str]) -> None:
+        """A collection of Python's documentation on those of the topics that this Python has."""
+        collection_id = self.collections[name] = await self._collection(name)
+        for topic in topics:
+            if text := documentation.get(topic):
+                await self.vectors.IngestDocument(
+                    vector_pb.IngestDocumentRequest(collection_id=collection_id, document_id=topic, text=text)
+                )
+
+    async def _collection(self, name: str) -> str:
+        there = (await self.vectors.ListCollections(vector_pb.ListCollectionsRequest())).collections
+        if ids := [collection.id for collection in there if collection.name == name]:
+            return ids[0]
+        request = vector_pb.CreateCollectionRequest(collection=vector_pb.Collection(name=name))
+        return (await self.vectors.CreateCollection(request)).collection.id
+
+    async def hire(self, team: Mapping[str, Any]) -> None:
+        """A team's agents, in their second version, with their relations and runs."""
+        ids = [await self._create(team, name) for name in team["agents"]]
+        for member in ids[1:]:
+            await self._relate(ids[0], member, agent_pb.RELATION_TYPE_SUPERVISES)
+        for one, following in itertools.pairwise(ids):
+            await self._relate(one, following, agent_pb.RELATION_TYPE_DELEGATES_TO)
+            await self._relate(one, following, agent_pb.RELATION_TYPE_COLLABORATES_WITH)
+        questions = itertools.cycle([*team["questions"], ""])
+        for run, (agent_id, question) in enumerate(zip(ids * RUNS_PER_AGENT, questions, strict=False)):
+            await self._run(agent_id, question, team["collections"], run)
+
+    async def _create(self, team: Mapping[str, Any], name: str) -> str:
+        agent = agent_pb.Agent(
+            name=name,
+            description=f"Answers questions on {' and '.join(team['topics'])} from Python's own documentation.",
+            type="retriever",
+            model=agent_pb.Model(provider="openai", name="gpt-5-mini"),
+            system_prompt="Answer from the passages you are given, and name the topic you found them under.",
+            capabilities=["search", "cite"],
+            tags=["demo", "python"],
+            owner_id=str(self.users[team["owner"]]),
+            topics=team["topics"],
+            collection_ids=[self.collections[collection] for collection in team["collections"]],
+        )
+        request = agent_pb.CreateAgentRequest(agent=agent, request_id=_request_id("agent", name))
+        agent_id = (await self.agents.CreateAgent(request)).agent.id
+        active = agent_pb.Agent(id=agent_id, status=agent_pb.AGENT_STATUS_ACTIVE)
+        await self.agents.UpdateAgent(
+            agent_pb.UpdateAgentRequest(agent=active, update_mask=FieldMask(paths=["status"]))
+        )
+        return agent_id
+
+    async def _relate(self, source: str, target: str, kind: agent_pb.RelationType.ValueType) -> None:
+        relation = agent_pb.Relation(source_id=source, target_id=target, type=kind)
+        await self.agents.CreateRelation(agent_pb.CreateRelationRequest(relation=relation))
+
+    async def _run(self, agent_id: str, question: str, collections: list[str], number: int) -> None:
+        """A run is a search. The empty question fails, as a real one would."""
+        request_id = _request_id("run", f"{agent_id} {number}")
+        request = agent_pb.StartExecutionRequest(
+            agent_id=agent_id, input=_struct(question=question), request_id=request_id
+        )
+        run = (await self.agents.StartExecution(request)).execution
+        finish = agent_pb.FinishExecutionRequest(id=run.id)
+        await self._answer(question, collections, finish)
+        if run.status == agent_pb.EXECUTION_STATUS_RUNNING:
+            await self.agents.FinishExecution(finish)
+
+    async def _answer(self, question: str, collections: list[str], finish: agent_pb.FinishExecutionRequest) -> None:
+        ids = [self.collections[name] for name in collections]
+        request = vector_pb.SearchRequest(collection_ids=ids, text=question, limit=3)
+        try:
+            found = await self.vectors.Search(request)
+        except grpc.aio.AioRpcError as error:
+            finish.status, finish.error = agent_pb.EXECUTION_STATUS_FAILED, error.details() or ""
+            return
+        finish.status = agent_pb.EXECUTION_STATUS_SUCCEEDED
+        finish.output.CopyFrom(_struct(passages=[hit.point.text for hit in found.hits]))
+
+
+async def seed(stack: Addresses, report: Report) -> bool:
+    """Fill the demo organization, unless it is filled; says whether anything was done."""
+    cast = tomllib.loads(CAST.read_text())
+    async with _opened(stack, cast) as demo:
+        if await demo.is_complete(cast["teams"][-1]["agents"][-1]):
+            return False
+        for name, topics in cast["collections"].items():
+            report("demo data", f"reading {name}")
+            await demo.read(name, topics)
+        for team in cast["teams"]:
+            report("demo data", f"hiring the {team['agents'][0]} and team")
+            await demo.hire(team)
+    return True
+
+
+@asynccontextmanager
+async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[Demo]:
+    async with AsyncExitStack() as resources:
+        database = await resources.enter_async_context(postgres.connect(stack.database_url("auth"), max_size=5))
+        store = AuthStore(database)
+        users = await _people(store, cast)
+        owner = Grant(str(users[cast["users"][0]["name"]]), "user", ROLES["owner"], DEMO_ORGANIZATION)
+        token = Tokens(await store.signing_keys(), TOKEN_SECONDS).issue(owner).token
+
+        async def owners() -> str:
+            return token
+
+        agents = await resources.enter_async_context(channels.connect(stack.targets["agent_store"], owners))
+        vectors = await resources.enter_async_context(channels.connect(stack.targets["vector_search"], owners))
+        yield Demo(AgentStoreServiceStub(agents), VectorSearchServiceStub(vectors), users)
+
+
+async def _people(store: AuthStore, cast: Mapping[str, Any]) -> dict[str, UUID]:
+    """The users by name. Nobody knows their passwords: the demo organization is for reading."""
+    with ThreadPoolExecutor(1) as pool:
+        unusable = await Passwords(Profile.RFC_9106_LOW_MEMORY, pool).hash(secrets.token_urlsafe(24))
+    users: dict[str, UUID] = {}
+    for user in cast["users"]:
+        name, email = user["name"], f"{user['name'].split()[0].lower()}@demo.neurectomy.example"
+        if known := await store.credentials(email, DEMO_ORGANIZATION):
+            users[name] = known["user_id"]
+            continue
+        users[name] = uuid7()
+        if user["role"] == "owner":
+            await store.create_account(DEMO_ORGANIZATION, cast["organization"], users[name], email, name, unusable)
+        else:
+            await store.create_member(DEMO_ORGANIZATION, users[name], email, name, unusable, user["role"])
+    return users
+
+
+def _request_id(kind: str, name: str) -> str:
+    return str(uuid5(NAMESPACE_URL, f"neurectomy demo {kind} {name}"))
+
+
+def _struct(**fields: Any) -> Struct:
+    struct = Struct()
+    struct.update(fields)
+    return struct
