@@ -1,0 +1,48 @@
+"""Every RPC says who may call it, and what it says agrees with its documentation."""
+
+import re
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pool
+
+from neurectomy.agent_store.v1 import agent_store_pb2
+from neurectomy.auth.v1 import auth_pb2
+from neurectomy.graph.v1 import graph_pb2
+from neurectomy.traces.v1 import traces_pb2
+from neurectomy.vector_search.v1 import vector_search_pb2
+from services.auth.permissions import OWNER, SERVICES
+from services.runtime.caller import Principal, access_rule
+
+PROTOS = Path(__file__).parents[2] / "protos"
+FILES = [module.DESCRIPTOR for module in (agent_store_pb2, auth_pb2, graph_pb2, traces_pb2, vector_search_pb2)]
+METHODS = [
+    (file.name, f"/{service.full_name}/{method.name}")
+    for file in FILES
+    for service in file.services_by_name.values()
+    for method in service.methods
+]
+
+
+@pytest.mark.parametrize(("file", "method"), METHODS)
+def test_the_comment_names_the_rule(file: str, method: str) -> None:
+    name = method.rpartition("/")[2]
+    comment = re.search(rf"((?:\s*//[^\n]*\n)+)\s*rpc {name}\(", (PROTOS / file).read_text())
+    assert comment is not None
+    rule = access_rule(method)
+    words = re.sub(r"\s*//\s*", " ", comment[1])
+    expected = f"Needs `{rule.permission}`" if rule.permission else "Open to anyone" if rule.anyone else "Needs a token"
+    assert expected in words
+
+
+def test_a_method_without_a_rule_is_refused() -> None:
+    from grpc_health.v1 import health_pb2  # registers its file
+
+    assert health_pb2.DESCRIPTOR.pool is descriptor_pool.Default()
+    with pytest.raises(LookupError):
+        access_rule("/grpc.health.v1.Health/Check")
+
+
+def test_no_role_reaches_what_is_for_services() -> None:
+    owner = Principal("someone", "user", None, OWNER, "", 0.0)
+    assert not [permission for granted in SERVICES.values() for permission in granted if owner.allows(permission)]

@@ -1,0 +1,71 @@
+"""The blob survives the trip, keeps its caps, and bad ones do no harm."""
+
+import msgspec
+import pytest
+
+from services.runtime.span_wire import MAX_BYTES, MAX_NESTING, Kind, Placed, Recorded, pack, unpack
+
+MS = 1_000_000
+
+
+def _recorded(index: int, duration: int = MS, child: bytes | None = None) -> Recorded:
+    kind = Kind.CLIENT if child else Kind.POSTGRES
+    return Recorded(index, 0, kind, f"SELECT number {index}", MS, duration, 0, child)
+
+
+def test_spans_come_back_centred_in_the_callers_span() -> None:
+    blob = pack("graph", "/neurectomy.graph.v1.GraphService/ListNeighbors", 1 << 40, 6 * MS, 5, 0, [_recorded(1)])
+    server, statement = unpack(blob, parent_id=7, start=100 * MS, duration=10 * MS)
+    assert server[:4] == (1 << 40, 7, "graph", Kind.SERVER)
+    assert (server.start, server.end, server.status) == (102 * MS, 108 * MS, 5)
+    assert (statement.span_id, statement.parent_id) == ((1 << 40) + 1, 1 << 40)
+    assert (statement.start, statement.end) == (103 * MS, 104 * MS)
+
+
+def test_children_are_opened_inside_their_client_span() -> None:
+    inner = pack("auth", "/a", 1 << 50, 2 * MS, 0, 0, [_recorded(1)])
+    outer = pack("graph", "/b", 1 << 40, 9 * MS, 0, 0, [_recorded(1, 4 * MS, inner)])
+    spans = list(unpack(outer, 7, 0, 9 * MS))
+    assert [(span.service, span.kind) for span in spans] == [
+        ("graph", Kind.SERVER),
+        ("graph", Kind.CLIENT),
+        ("auth", Kind.SERVER),
+        ("auth", Kind.POSTGRES),
+    ]
+    assert spans[2].parent_id == spans[1].span_id
+    assert (spans[2].start, spans[2].end) == (2 * MS, 4 * MS)
+
+
+def test_past_the_cap_children_shrink_first_and_then_the_shortest_spans_go() -> None:
+    inner = pack("auth", "/a", 1 << 50, 2 * MS, 0, 0, [_recorded(index) for index in range(1, 60)])
+    spans = [_recorded(1, 5 * MS, inner), _recorded(2, 6 * MS, inner), *(_recorded(3 + n, n) for n in range(60))]
+    blob = pack("graph", "/b", 1 << 40, 9 * MS, 0, 0, spans)
+    assert len(blob) <= MAX_BYTES
+    unpacked = list(unpack(blob, 7, 0, 9 * MS))
+    servers = [span for span in unpacked if span.kind == Kind.SERVER]
+    dropped = [span.attributes["neurectomy.spans.dropped"] if span.attributes else 0 for span in servers]
+    assert sorted(dropped[1:]) == [0, 59]
+    assert len(unpacked) + sum(map(int, dropped)) == 1 + len(spans) + 2 * 60
+    assert {span.end - span.start for span in unpacked if span.kind == Kind.CLIENT} == {5 * MS, 6 * MS}
+
+
+BAD = {
+    "empty": b"",
+    "noise": b"\xff\x00\x12",
+    "another shape": msgspec.msgpack.encode({"version": 1}),
+    "another version": msgspec.msgpack.encode([2, "graph", "/b", 1, 1, 0, 0, []]),
+    "a wrong type": msgspec.msgpack.encode([1, "graph", "/b", "base", 1, 0, 0, []]),
+}
+
+
+@pytest.mark.parametrize("blob", BAD.values(), ids=BAD.keys())
+def test_what_cannot_be_read_is_nothing(blob: bytes) -> None:
+    assert list(unpack(blob, 7, 0, MS)) == []
+
+
+def test_nesting_ends_at_eight() -> None:
+    blob = pack("deepest", "/d", 1, MS, 0, 0, [])
+    for depth in range(20):
+        blob = pack(f"level {depth}", "/d", 1, MS, 0, 0, [_recorded(1, MS, blob)])
+    servers: list[Placed] = [span for span in unpack(blob, 7, 0, MS) if span.kind == Kind.SERVER]
+    assert len(servers) == MAX_NESTING
