@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from services.runtime.deadlines import budget, time_left
 from services.runtime.errors import DeadlineExceeded, InvalidFields, Overloaded, StoreUnavailable
@@ -31,8 +32,12 @@ UNREACHABLE = (
 UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 """PostgreSQL's text and jsonb cannot hold U+0000."""
 
+JSONB_VERSION = b"\x01"
+
 T = TypeVar("T")
 Row = asyncpg.Record
+Init = Callable[["asyncpg.Connection[Row]"], Coroutine[Any, Any, None]]
+"""Done once with each new connection of a pool."""
 
 
 class Statements:
@@ -148,11 +153,24 @@ async def _keep_session(_connection: object) -> None:
     """Transactions here set nothing for longer than themselves, so a connection needs no reset between them."""
 
 
+async def jsonb_as_objects(connection: "asyncpg.Connection[Row]") -> None:
+    """For `connect`: jsonb is dicts, lists, strings and numbers in parameters and rows."""
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: JSONB_VERSION + orjson.dumps(value),
+        decoder=lambda data: orjson.loads(memoryview(data)[len(JSONB_VERSION) :]),
+    )
+
+
 @asynccontextmanager
-async def connect(url: str, max_size: int = MAX_SIZE) -> AsyncIterator[Database]:
+async def connect(url: str, max_size: int = MAX_SIZE, init: Init | None = None) -> AsyncIterator[Database]:
     """A database at a URL such as postgresql://user:password@host:5432/name. Raises StoreUnavailable."""
     try:
-        pool = await asyncpg.create_pool(url, min_size=MIN_SIZE, max_size=max_size, reset=_keep_session, timeout=10)
+        pool = await asyncpg.create_pool(
+            url, min_size=MIN_SIZE, max_size=max_size, init=init, reset=_keep_session, timeout=10
+        )
     except UNREACHABLE as error:
         raise StoreUnavailable(STORE) from error
     async with pool:
