@@ -54,7 +54,12 @@ OPTIONS = [
 async def connect(target: str, token: Token = callers_token) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to `target` whose calls carry the given token, by default that of whoever called us."""
     async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
-        yield cast(grpc.aio.Channel, _TracedChannel(channel, token))
+        yield traced(channel, token)
+
+
+def traced(channel: grpc.aio.Channel, token: Token) -> grpc.aio.Channel:
+    """The channel as stubs should see it: calls carry the token, the deadline and the trace."""
+    return cast(grpc.aio.Channel, _TracedChannel(channel, token))
 
 
 class _TracedChannel:
