@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from neurectomy.auth.v1 import access_pb2 as neurectomy_dot_auth_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!neurectomy/traces/v1/traces.proto\x12\x14neurectomy.traces.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fneurectomy/auth/v1/access.proto\"+\n\x05Share\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_ns\x18\x02 \x01(\x03\"\xa5\x01\n\x06\x42ucket\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x12\n\nlatency_ns\x18\x04 \x01(\x03\x12+\n\x06shares\x18\x05 \x03(\x0b\x32\x1b.neurectomy.traces.v1.Share\x12\x12\n\nslowest_ns\x18\x06 \x01(\x03\x12\x18\n\x10slowest_trace_id\x18\x07 \x01(\t\"\x81\x01\n\rLatencyWindow\x12\x11\n\toperation\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07\x62uckets\x18\x03 \x03(\x0b\x32\x1c.neurectomy.traces.v1.Bucket\"n\n\x14ReportLatencyRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x34\n\x07windows\x18\x03 \x03(\x0b\x32#.neurectomy.traces.v1.LatencyWindow\"\x17\n\x15ReportLatencyResponse\"`\n\x0c\x42lameRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x12\n\npercentile\x18\x02 \x01(\x01\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"u\n\nBlamedPart\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_ns\x18\x02 \x01(\x03\x12\x11\n\texcess_ns\x18\x03 \x01(\x03\x12\x0e\n\x06low_ns\x18\x04 \x01(\x03\x12\x0f\n\x07high_ns\x18\x05 \x01(\x03\x12\x0f\n\x07tail_ns\x18\x06 \x01(\x03\"\xbf\x01\n\rBlameResponse\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x15\n\rrequest_count\x18\x02 \x01(\x03\x12\x12\n\ntail_count\x18\x03 \x01(\x03\x12\x12\n\nlatency_ns\x18\x04 \x01(\x03\x12\x11\n\tmedian_ns\x18\x05 \x01(\x03\x12/\n\x05parts\x18\x06 \x03(\x0b\x32 .neurectomy.traces.v1.BlamedPart\x12\x18\n\x10slowest_trace_id\x18\x07 \x01(\t\"B\n\x15ListOperationsRequest\x12)\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\tOperation\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x15\n\rrequest_count\x18\x02 \x01(\x03\x12\x0e\n\x06p50_ns\x18\x03 \x01(\x03\x12\x0e\n\x06p95_ns\x18\x04 \x01(\x03\x12\x0e\n\x06p99_ns\x18\x05 \x01(\x03\"M\n\x16ListOperationsResponse\x12\x33\n\noperations\x18\x01 \x03(\x0b\x32\x1f.neurectomy.traces.v1.Operation\"9\n\x11ListTracesRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"\x9c\x01\n\x0cTraceSummary\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64uration_ns\x18\x04 \x01(\x03\x12\x12\n\nspan_count\x18\x05 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x08\"H\n\x12ListTracesResponse\x12\x32\n\x06traces\x18\x01 \x03(\x0b\x32\".neurectomy.traces.v1.TraceSummary\"#\n\x0fGetTraceRequest\x12\x10\n\x08trace_id\x18\x01 \x01(\t\"\x9e\x01\n\x04Span\x12\x0f\n\x07span_id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x10\n\x08start_ns\x18\x06 \x01(\x03\x12\x0e\n\x06\x65nd_ns\x18\x07 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x08\x12\x13\n\x0b\x63ritical_ns\x18\t \x01(\x03\"\xb3\x01\n\x10GetTraceResponse\x12\x33\n\x07summary\x18\x01 \x01(\x0b\x32\".neurectomy.traces.v1.TraceSummary\x12)\n\x05spans\x18\x02 \x03(\x0b\x32\x1a.neurectomy.traces.v1.Span\x12+\n\x06shares\x18\x03 \x03(\x0b\x32\x1b.neurectomy.traces.v1.Share\x12\x12\n\nincomplete\x18\x04 \x01(\x08\x32\xe1\x04\n\rTracesService\x12|\n\rReportLatency\x12*.neurectomy.traces.v1.ReportLatencyRequest\x1a+.neurectomy.traces.v1.ReportLatencyResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0ctraces:write\x12\x66\n\x05\x42lame\x12\".neurectomy.traces.v1.BlameRequest\x1a#.neurectomy.traces.v1.BlameResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12\x81\x01\n\x0eListOperations\x12+.neurectomy.traces.v1.ListOperationsRequest\x1a,.neurectomy.traces.v1.ListOperationsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12u\n\nListTraces\x12\'.neurectomy.traces.v1.ListTracesRequest\x1a(.neurectomy.traces.v1.ListTracesResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12o\n\x08GetTrace\x12%.neurectomy.traces.v1.GetTraceRequest\x1a&.neurectomy.traces.v1.GetTraceResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!neurectomy/traces/v1/traces.proto\x12\x14neurectomy.traces.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fneurectomy/auth/v1/access.proto\"+\n\x05Share\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_ns\x18\x02 \x01(\x03\"e\n\rLatencyWindow\x12\x11\n\toperation\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\thistogram\x18\x03 \x01(\x0c\"n\n\x14ReportLatencyRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x34\n\x07windows\x18\x03 \x03(\x0b\x32#.neurectomy.traces.v1.LatencyWindow\"\x17\n\x15ReportLatencyResponse\"`\n\x0c\x42lameRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x12\n\npercentile\x18\x02 \x01(\x01\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x84\x01\n\nBlamedPart\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_ns\x18\x02 \x01(\x03\x12\x11\n\texcess_ns\x18\x03 \x01(\x03\x12\x0e\n\x06low_ns\x18\x04 \x01(\x03\x12\x0f\n\x07high_ns\x18\x05 \x01(\x03\x12\x0f\n\x07tail_ns\x18\x06 \x01(\x03\x12\r\n\x05\x63\x61lls\x18\x07 \x01(\x01\"\xb4\x02\n\rBlameResponse\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x15\n\rrequest_count\x18\x02 \x01(\x03\x12\x12\n\ntail_count\x18\x03 \x01(\x03\x12\x12\n\nlatency_ns\x18\x04 \x01(\x03\x12\x11\n\tmedian_ns\x18\x05 \x01(\x03\x12/\n\x05parts\x18\x06 \x03(\x0b\x32 .neurectomy.traces.v1.BlamedPart\x12\x18\n\x10slowest_trace_id\x18\x07 \x01(\t\x12\x0f\n\x07tail_ns\x18\x08 \x01(\x03\x12\x18\n\x10typical_trace_id\x18\t \x01(\t\x12\x18\n\x10incomplete_count\x18\n \x01(\x03\x12\x17\n\x0f\x61mbiguous_count\x18\x0b \x01(\x03\x12\x15\n\rdropped_count\x18\x0c \x01(\x03\"B\n\x15ListOperationsRequest\x12)\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\tOperation\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x15\n\rrequest_count\x18\x02 \x01(\x03\x12\x0e\n\x06p50_ns\x18\x03 \x01(\x03\x12\x0e\n\x06p95_ns\x18\x04 \x01(\x03\x12\x0e\n\x06p99_ns\x18\x05 \x01(\x03\"M\n\x16ListOperationsResponse\x12\x33\n\noperations\x18\x01 \x03(\x0b\x32\x1f.neurectomy.traces.v1.Operation\"9\n\x11ListTracesRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"\x9c\x01\n\x0cTraceSummary\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64uration_ns\x18\x04 \x01(\x03\x12\x12\n\nspan_count\x18\x05 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x08\"H\n\x12ListTracesResponse\x12\x32\n\x06traces\x18\x01 \x03(\x0b\x32\".neurectomy.traces.v1.TraceSummary\"#\n\x0fGetTraceRequest\x12\x10\n\x08trace_id\x18\x01 \x01(\t\"\x9e\x01\n\x04Span\x12\x0f\n\x07span_id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x10\n\x08start_ns\x18\x06 \x01(\x03\x12\x0e\n\x06\x65nd_ns\x18\x07 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x08\x12\x13\n\x0b\x63ritical_ns\x18\t \x01(\x03\"\xb3\x01\n\x10GetTraceResponse\x12\x33\n\x07summary\x18\x01 \x01(\x0b\x32\".neurectomy.traces.v1.TraceSummary\x12)\n\x05spans\x18\x02 \x03(\x0b\x32\x1a.neurectomy.traces.v1.Span\x12+\n\x06shares\x18\x03 \x03(\x0b\x32\x1b.neurectomy.traces.v1.Share\x12\x12\n\nincomplete\x18\x04 \x01(\x08\x32\xe1\x04\n\rTracesService\x12|\n\rReportLatency\x12*.neurectomy.traces.v1.ReportLatencyRequest\x1a+.neurectomy.traces.v1.ReportLatencyResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0ctraces:write\x12\x66\n\x05\x42lame\x12\".neurectomy.traces.v1.BlameRequest\x1a#.neurectomy.traces.v1.BlameResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12\x81\x01\n\x0eListOperations\x12+.neurectomy.traces.v1.ListOperationsRequest\x1a,.neurectomy.traces.v1.ListOperationsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12u\n\nListTraces\x12\'.neurectomy.traces.v1.ListTracesRequest\x1a(.neurectomy.traces.v1.ListTracesResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12o\n\x08GetTrace\x12%.neurectomy.traces.v1.GetTraceRequest\x1a&.neurectomy.traces.v1.GetTraceResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,38 +46,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRACESSERVICE'].methods_by_name['GetTrace']._serialized_options = b'\220\002\001\212\265\030\r\032\013traces:read'
   _globals['_SHARE']._serialized_start=157
   _globals['_SHARE']._serialized_end=200
-  _globals['_BUCKET']._serialized_start=203
-  _globals['_BUCKET']._serialized_end=368
-  _globals['_LATENCYWINDOW']._serialized_start=371
-  _globals['_LATENCYWINDOW']._serialized_end=500
-  _globals['_REPORTLATENCYREQUEST']._serialized_start=502
-  _globals['_REPORTLATENCYREQUEST']._serialized_end=612
-  _globals['_REPORTLATENCYRESPONSE']._serialized_start=614
-  _globals['_REPORTLATENCYRESPONSE']._serialized_end=637
-  _globals['_BLAMEREQUEST']._serialized_start=639
-  _globals['_BLAMEREQUEST']._serialized_end=735
-  _globals['_BLAMEDPART']._serialized_start=737
-  _globals['_BLAMEDPART']._serialized_end=854
-  _globals['_BLAMERESPONSE']._serialized_start=857
-  _globals['_BLAMERESPONSE']._serialized_end=1048
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=1050
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=1116
-  _globals['_OPERATION']._serialized_start=1118
-  _globals['_OPERATION']._serialized_end=1219
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=1221
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=1298
-  _globals['_LISTTRACESREQUEST']._serialized_start=1300
-  _globals['_LISTTRACESREQUEST']._serialized_end=1357
-  _globals['_TRACESUMMARY']._serialized_start=1360
-  _globals['_TRACESUMMARY']._serialized_end=1516
-  _globals['_LISTTRACESRESPONSE']._serialized_start=1518
-  _globals['_LISTTRACESRESPONSE']._serialized_end=1590
-  _globals['_GETTRACEREQUEST']._serialized_start=1592
-  _globals['_GETTRACEREQUEST']._serialized_end=1627
-  _globals['_SPAN']._serialized_start=1630
-  _globals['_SPAN']._serialized_end=1788
-  _globals['_GETTRACERESPONSE']._serialized_start=1791
-  _globals['_GETTRACERESPONSE']._serialized_end=1970
-  _globals['_TRACESSERVICE']._serialized_start=1973
-  _globals['_TRACESSERVICE']._serialized_end=2582
+  _globals['_LATENCYWINDOW']._serialized_start=202
+  _globals['_LATENCYWINDOW']._serialized_end=303
+  _globals['_REPORTLATENCYREQUEST']._serialized_start=305
+  _globals['_REPORTLATENCYREQUEST']._serialized_end=415
+  _globals['_REPORTLATENCYRESPONSE']._serialized_start=417
+  _globals['_REPORTLATENCYRESPONSE']._serialized_end=440
+  _globals['_BLAMEREQUEST']._serialized_start=442
+  _globals['_BLAMEREQUEST']._serialized_end=538
+  _globals['_BLAMEDPART']._serialized_start=541
+  _globals['_BLAMEDPART']._serialized_end=673
+  _globals['_BLAMERESPONSE']._serialized_start=676
+  _globals['_BLAMERESPONSE']._serialized_end=984
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=986
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=1052
+  _globals['_OPERATION']._serialized_start=1054
+  _globals['_OPERATION']._serialized_end=1155
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=1157
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=1234
+  _globals['_LISTTRACESREQUEST']._serialized_start=1236
+  _globals['_LISTTRACESREQUEST']._serialized_end=1293
+  _globals['_TRACESUMMARY']._serialized_start=1296
+  _globals['_TRACESUMMARY']._serialized_end=1452
+  _globals['_LISTTRACESRESPONSE']._serialized_start=1454
+  _globals['_LISTTRACESRESPONSE']._serialized_end=1526
+  _globals['_GETTRACEREQUEST']._serialized_start=1528
+  _globals['_GETTRACEREQUEST']._serialized_end=1563
+  _globals['_SPAN']._serialized_start=1566
+  _globals['_SPAN']._serialized_end=1724
+  _globals['_GETTRACERESPONSE']._serialized_start=1727
+  _globals['_GETTRACERESPONSE']._serialized_end=1906
+  _globals['_TRACESSERVICE']._serialized_start=1909
+  _globals['_TRACESSERVICE']._serialized_end=2518
 # @@protoc_insertion_point(module_scope)

@@ -47,54 +47,6 @@ class Share(_message.Message):
 Global___Share: _TypeAlias = Share  # noqa: Y015
 
 @_typing.final
-class Bucket(_message.Message):
-    """The requests of one operation whose latencies fall into one bucket."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    INDEX_FIELD_NUMBER: _builtins.int
-    COUNT_FIELD_NUMBER: _builtins.int
-    WEIGHT_FIELD_NUMBER: _builtins.int
-    LATENCY_NS_FIELD_NUMBER: _builtins.int
-    SHARES_FIELD_NUMBER: _builtins.int
-    SLOWEST_NS_FIELD_NUMBER: _builtins.int
-    SLOWEST_TRACE_ID_FIELD_NUMBER: _builtins.int
-    index: _builtins.int
-    """The bucket's place on the fixed logarithmic scale; see services/traces/histograms.py."""
-    count: _builtins.int
-    """How many requests."""
-    weight: _builtins.float
-    """Their summed weight."""
-    latency_ns: _builtins.int
-    """Their summed latency in nanoseconds."""
-    slowest_ns: _builtins.int
-    """The slowest of them."""
-    slowest_trace_id: _builtins.str
-    """And its trace."""
-    @_builtins.property
-    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
-        """Their summed shares."""
-
-    def __init__(
-        self,
-        *,
-        index: _builtins.int = ...,
-        count: _builtins.int = ...,
-        weight: _builtins.float = ...,
-        latency_ns: _builtins.int = ...,
-        shares: _abc.Iterable[Global___Share] | None = ...,
-        slowest_ns: _builtins.int = ...,
-        slowest_trace_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "index", b"index", "latency_ns", b"latency_ns", "shares", b"shares", "slowest_ns", b"slowest_ns", "slowest_trace_id", b"slowest_trace_id", "weight", b"weight"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Bucket: _TypeAlias = Bucket  # noqa: Y015
-
-@_typing.final
 class LatencyWindow(_message.Message):
     """The latencies of one operation in one window of time."""
 
@@ -102,27 +54,25 @@ class LatencyWindow(_message.Message):
 
     OPERATION_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
-    BUCKETS_FIELD_NUMBER: _builtins.int
+    HISTOGRAM_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """The operation, for example `query AgentsPage 3f9a61c2`."""
+    histogram: _builtins.bytes
+    """msgpack of the requests that ended in it, as buckets; services/traces/histograms.py has the layout."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the window begins."""
-
-    @_builtins.property
-    def buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bucket]:
-        """The requests that ended in it."""
 
     def __init__(
         self,
         *,
         operation: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
-        buckets: _abc.Iterable[Global___Bucket] | None = ...,
+        histogram: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "operation", b"operation", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["histogram", b"histogram", "operation", b"operation", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -221,6 +171,7 @@ class BlamedPart(_message.Message):
     LOW_NS_FIELD_NUMBER: _builtins.int
     HIGH_NS_FIELD_NUMBER: _builtins.int
     TAIL_NS_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """The label."""
     duration_ns: _builtins.int
@@ -232,7 +183,9 @@ class BlamedPart(_message.Message):
     high_ns: _builtins.int
     """The part's 95 % interval, upper end."""
     tail_ns: _builtins.int
-    """Its part of the mean of the requests beyond the percentile."""
+    """Its part of the mean of the requests beyond the percentile. All sum to that mean exactly."""
+    calls: _builtins.float
+    """How often a request runs through it on its critical path, around the percentile."""
     def __init__(
         self,
         *,
@@ -242,10 +195,11 @@ class BlamedPart(_message.Message):
         low_ns: _builtins.int = ...,
         high_ns: _builtins.int = ...,
         tail_ns: _builtins.int = ...,
+        calls: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_ns", b"duration_ns", "excess_ns", b"excess_ns", "high_ns", b"high_ns", "label", b"label", "low_ns", b"low_ns", "tail_ns", b"tail_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "duration_ns", b"duration_ns", "excess_ns", b"excess_ns", "high_ns", b"high_ns", "label", b"label", "low_ns", b"low_ns", "tail_ns", b"tail_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,6 +218,11 @@ class BlameResponse(_message.Message):
     MEDIAN_NS_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     SLOWEST_TRACE_ID_FIELD_NUMBER: _builtins.int
+    TAIL_NS_FIELD_NUMBER: _builtins.int
+    TYPICAL_TRACE_ID_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_COUNT_FIELD_NUMBER: _builtins.int
+    AMBIGUOUS_COUNT_FIELD_NUMBER: _builtins.int
+    DROPPED_COUNT_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """The operation."""
     request_count: _builtins.int
@@ -276,6 +235,16 @@ class BlameResponse(_message.Message):
     """The median, within 3 %."""
     slowest_trace_id: _builtins.str
     """The slowest request's trace."""
+    tail_ns: _builtins.int
+    """The mean of the requests beyond the percentile."""
+    typical_trace_id: _builtins.str
+    """The trace of a request that was about as slow as the percentile."""
+    incomplete_count: _builtins.int
+    """Requests whose trace lacked a parent."""
+    ambiguous_count: _builtins.int
+    """Requests in which siblings ended at the same instant, so that a tie-break chose between them."""
+    dropped_count: _builtins.int
+    """Spans that did not fit into what rode home."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlamedPart]:
         """The largest excess first. Empty when the tail has fewer than 30 requests, too few to name anyone."""
@@ -290,10 +259,15 @@ class BlameResponse(_message.Message):
         median_ns: _builtins.int = ...,
         parts: _abc.Iterable[Global___BlamedPart] | None = ...,
         slowest_trace_id: _builtins.str = ...,
+        tail_ns: _builtins.int = ...,
+        typical_trace_id: _builtins.str = ...,
+        incomplete_count: _builtins.int = ...,
+        ambiguous_count: _builtins.int = ...,
+        dropped_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["latency_ns", b"latency_ns", "median_ns", b"median_ns", "operation", b"operation", "parts", b"parts", "request_count", b"request_count", "slowest_trace_id", b"slowest_trace_id", "tail_count", b"tail_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous_count", b"ambiguous_count", "dropped_count", b"dropped_count", "incomplete_count", b"incomplete_count", "latency_ns", b"latency_ns", "median_ns", b"median_ns", "operation", b"operation", "parts", b"parts", "request_count", b"request_count", "slowest_trace_id", b"slowest_trace_id", "tail_count", b"tail_count", "tail_ns", b"tail_ns", "typical_trace_id", b"typical_trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
