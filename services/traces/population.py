@@ -1,0 +1,145 @@
+"""Requests grouped by latency: what quantiles are taken of, and what their parts are summed from.
+
+Times are integer nanoseconds and weights are whole requests, so that sums are exact whatever the order of adding.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import accumulate
+from types import MappingProxyType
+from typing import NamedTuple
+
+NO_CALLS: Mapping[str, int] = MappingProxyType({})
+FULL = 1_000
+"""The share of a request that is the whole of it, in the unit of `Part.squares`."""
+
+
+class Request(NamedTuple):
+    """One request, or the one recorded of `weight` (at least 1) requests. Its shares by label sum to its latency."""
+
+    latency: int
+    weight: int
+    shares: Mapping[str, int]
+    calls: Mapping[str, int] = NO_CALLS
+    trace_id: str = ""
+    incomplete: bool = False
+    ambiguous: bool = False
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class Part:
+    """What one label had in a group: weighted sums of its time, its calls, and its squared thousandths of a request."""
+
+    time: int = 0
+    calls: int = 0
+    squares: int = 0
+
+    def merge(self, other: "Part") -> None:
+        """Add the other's sums to these."""
+        self.time += other.time
+        self.calls += other.calls
+        self.squares += other.squares
+
+    def variance(self, latency: int, weight: int) -> float:
+        """Of this label's fraction of a request, in a group of that summed latency and weight."""
+        mean = self.time / latency if latency else 0.0
+        return max(0.0, self.squares / (weight * FULL * FULL) - mean * mean)
+
+
+@dataclass(slots=True)
+class Group:
+    """Requests of equal or nearly equal latency. `latency` and the parts are sums over them, weighted."""
+
+    count: int = 0
+    weight: int = 0
+    latency: int = 0
+    parts: dict[str, Part] = field(default_factory=dict)
+    slowest: tuple[int, str] = (0, "")
+    incomplete: int = 0
+    ambiguous: int = 0
+    dropped: int = 0
+
+    @property
+    def mean(self) -> int:
+        """The latency that stands for the group; exact where all are equal."""
+        return self.latency // self.weight
+
+    def add(self, request: Request) -> None:
+        """Count one more request."""
+        latency, weight, shares, calls, trace_id, incomplete, ambiguous, dropped = request
+        self.count += 1
+        self.weight += weight
+        self.latency += weight * latency
+        self.slowest = max(self.slowest, (latency, trace_id))
+        self.incomplete += weight * incomplete
+        self.ambiguous += weight * ambiguous
+        self.dropped += dropped
+        parts, scale = self.parts, latency or 1
+        for label, time in shares.items():
+            part = parts.get(label)
+            if part is None:
+                part = parts[label] = Part()
+            part.time += weight * time
+            part.calls += weight * calls.get(label, 0)
+            part.squares += weight * (time * FULL // scale) ** 2
+
+    def merge(self, other: "Group") -> None:
+        """Add the other's sums to these."""
+        self.count += other.count
+        self.weight += other.weight
+        self.latency += other.latency
+        self.slowest = max(self.slowest, other.slowest)
+        self.incomplete += other.incomplete
+        self.ambiguous += other.ambiguous
+        self.dropped += other.dropped
+        for label, part in other.parts.items():
+            self.parts.setdefault(label, Part()).merge(part)
+
+    def fold(self, label: str, into: str) -> None:
+        """Let one label's part be counted under another."""
+        if part := self.parts.pop(label, None):
+            self.parts.setdefault(into, Part()).merge(part)
+
+
+class Population:
+    """Groups in the order of their latencies. A rank is a number of requests, by weight, counted from the fastest."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self.groups = sorted(groups, key=lambda group: group.mean)
+        self.ends = list(accumulate(group.weight for group in self.groups))
+        self.count = sum(group.count for group in self.groups)
+        self.weight = self.ends[-1] if self.ends else 0
+
+    @classmethod
+    def of(cls, requests: Iterable[Request]) -> "Population":
+        """One group for each latency: nothing is rounded, and the order of requests means nothing."""
+        groups: dict[int, Group] = {}
+        for request in requests:
+            groups.setdefault(request.latency, Group()).add(request)
+        return cls(groups.values())
+
+    def rank(self, quantile: float) -> int:
+        """The first rank with at least that part of the weight up to it. Raises ValueError where there is none."""
+        exact = Fraction(quantile).limit_denominator(1_000_000)
+        if not self.weight or not 0 < exact < 1:
+            raise ValueError(f"no quantile {quantile} of {self.count} requests")
+        return -(-exact.numerator * self.weight // exact.denominator)
+
+    def at(self, rank: int) -> Group:
+        """The group that holds a rank, which counts from 1."""
+        return self.groups[bisect_left(self.ends, rank)]
+
+    def quantile(self, quantile: float) -> int:
+        """The smallest latency with at least that part of the weight at or below it."""
+        return self.at(self.rank(quantile)).mean
+
+    def between(self, low: int, high: int) -> Iterator[tuple[Group, int]]:
+        """The groups with ranks above `low` and up to `high`, each with how much of its weight lies there."""
+        for at in range(bisect_left(self.ends, low + 1), len(self.groups)):
+            group, end = self.groups[at], self.ends[at]
+            if end - group.weight >= high:
+                return
+            yield group, min(end, high) - max(end - group.weight, low)
