@@ -67,7 +67,8 @@ async def connect_as(stack: Stack) -> AsyncIterator[Connect]:
         yield connect
 
 
-async def _register(connect_as: Connect) -> Tenant:
+async def register(connect_as: Connect) -> Tenant:
+    """A new organization and its owner."""
     number = next(_numbers)
     email = f"owner-{os.getpid()}-{number}@example.org"
     request = auth_pb2.RegisterRequest(
@@ -80,13 +81,13 @@ async def _register(connect_as: Connect) -> Tenant:
 @pytest_asyncio.fixture(loop_scope="session")
 async def tenant(connect_as: Connect) -> Tenant:
     """A stranger with an organization of their own."""
-    return await _register(connect_as)
+    return await register(connect_as)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def other_tenant(connect_as: Connect) -> Tenant:
     """Another one, who must not see anything of the first."""
-    return await _register(connect_as)
+    return await register(connect_as)
 
 
 def reason(error: grpc.aio.AioRpcError) -> str:
