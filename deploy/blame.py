@@ -1,0 +1,146 @@
+"""`neurectomy blame` and `neurectomy trace`: what the traces service knows, as tables for a terminal or as JSON."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from google.protobuf.duration_pb2 import Duration
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from neurectomy.traces.v1 import traces_pb2 as pb
+from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
+from services.runtime import channels
+
+if TYPE_CHECKING:
+    from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
+
+MILLISECOND = 1_000_000
+NEEDED = 30
+BAR_WIDTH = 24
+
+
+@asynccontextmanager
+async def traces(auth_target: str, traces_target: str, secret: str) -> AsyncIterator["TracesServiceAsyncStub"]:
+    """The traces service, as the operator at the command line."""
+    async with channels.connect(auth_target, channels.no_token) as auth:
+        identity = channels.ServiceIdentity(auth, "cli", secret)
+        async with channels.connect(traces_target, identity.token) as channel:
+            yield TracesServiceStub(channel)
+
+
+async def operations(stub: "TracesServiceAsyncStub", window_seconds: int) -> list[pb.Operation]:
+    """The operations seen in the window, the most frequent first."""
+    request = pb.ListOperationsRequest(window=Duration(seconds=window_seconds))
+    return list((await stub.ListOperations(request)).operations)
+
+
+async def judge(
+    stub: "TracesServiceAsyncStub", operation: str, percentile: float, window_seconds: int
+) -> pb.BlameResponse:
+    """The split of a percentile of one operation's latency."""
+    window = Duration(seconds=window_seconds)
+    return await stub.Blame(pb.BlameRequest(operation=operation, percentile=percentile, window=window))
+
+
+def blame_table(answer: pb.BlameResponse, percentile: float) -> RenderableType:
+    """Who owes the percentile, largest excess over the median first; the parts sum to it exactly."""
+    name = f"P{percentile:g}"
+    table = Table(title=_title(answer, name), title_justify="left", caption=_caption(answer), caption_justify="left")
+    table.add_column("owed to")
+    for heading in (f"of {name}", "95 % interval", "excess over P50", "of the tail", "calls"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for part in answer.parts:
+        table.add_row(*_row(part, answer.latency_ns))
+    table.add_section()
+    excess = answer.latency_ns - answer.median_ns
+    table.add_row("sum", _ms(answer.latency_ns), "", _ms(excess, sign=True), _ms(answer.tail_ns), "", "", style="bold")
+    return table if answer.parts else Text(f"{_title(answer, name)}\n{_too_few(answer)}")
+
+
+def _row(part: pb.BlamedPart, whole: int) -> Iterable[str]:
+    filled = round(BAR_WIDTH * part.duration_ns / whole) if whole else 0
+    yield part.label
+    yield _ms(part.duration_ns)
+    yield f"{_ms(part.low_ns)} - {_ms(part.high_ns)}"
+    yield _ms(part.excess_ns, sign=True)
+    yield _ms(part.tail_ns)
+    yield f"{part.calls:.1f}"
+    yield "█" * filled
+
+
+def operations_table(seen: Iterable[pb.Operation]) -> RenderableType:
+    """What can be blamed."""
+    table = Table("operation", title="Operations", title_justify="left")
+    for heading in ("requests", "P50", "P95", "P99"):
+        table.add_column(heading, justify="right")
+    for one in seen:
+        table.add_row(one.operation, f"{one.request_count:,}", _ms(one.p50_ns), _ms(one.p95_ns), _ms(one.p99_ns))
+    return table
+
+
+def _title(answer: pb.BlameResponse, name: str) -> str:
+    operation = answer.operation or "all operations"
+    return f"{operation}: {name} {_ms(answer.latency_ns)}, median {_ms(answer.median_ns)}"
+
+
+def _too_few(answer: pb.BlameResponse) -> str:
+    return (
+        f"Too few to name anyone: {answer.tail_count} of {NEEDED} requests beyond the percentile "
+        f"({answer.request_count:,} in all). Ask for a lower percentile or a longer window."
+    )
+
+
+def _caption(answer: pb.BlameResponse) -> str:
+    lines = [
+        f"{answer.request_count:,} requests, {answer.tail_count:,} beyond the percentile; percentiles within 3 %.",
+        f"slowest trace {answer.slowest_trace_id}",
+        f"typical trace {answer.typical_trace_id}",
+    ]
+    flags = {
+        "incomplete": answer.incomplete_count,
+        "ambiguous": answer.ambiguous_count,
+        "spans dropped": answer.dropped_count,
+    }
+    if any(flags.values()):
+        lines.append(", ".join(f"{name}: {count}" for name, count in flags.items() if count))
+    return "\n".join(lines)
+
+
+def _ms(nanoseconds: int, sign: bool = False) -> str:
+    return f"{nanoseconds / MILLISECOND:{'+' if sign else ''}.2f} ms"
+
+
+def trace_table(answer: pb.GetTraceResponse) -> RenderableType:
+    """The waterfall of one trace; what is on the critical path is drawn full."""
+    summary = answer.summary
+    title = f"{summary.operation}: {_ms(summary.duration_ns)}, trace {summary.trace_id}"
+    table = Table(title=title, title_justify="left", caption=_shares(answer), caption_justify="left")
+    table.add_column("span", overflow="fold")
+    table.add_column("service")
+    table.add_column("start", justify="right")
+    table.add_column("took", justify="right")
+    table.add_column("critical", justify="right")
+    table.add_column("", no_wrap=True)
+    depths: dict[str, int] = {}
+    for span in answer.spans:
+        depths[span.span_id] = depth = depths.get(span.parent_id, -1) + 1
+        name = f"{'  ' * depth}{span.name.rpartition('/')[2]}{' ✗' if span.failed else ''}"
+        took = span.end_ns - span.start_ns
+        critical = _ms(span.critical_ns) if span.critical_ns else ""
+        table.add_row(name, span.service, _ms(span.start_ns), _ms(took), critical, _bar(span, summary.duration_ns))
+    return table
+
+
+def _bar(span: pb.Span, whole: int) -> str:
+    scale = 2 * BAR_WIDTH / max(whole, 1)
+    before = min(2 * BAR_WIDTH - 1, int(span.start_ns * scale))
+    length = max(1, round((span.end_ns - span.start_ns) * scale))
+    return " " * before + ("█" if span.critical_ns else "░") * min(length, 2 * BAR_WIDTH - before)
+
+
+def _shares(answer: pb.GetTraceResponse) -> str:
+    parts = sorted(answer.shares, key=lambda share: (-share.duration_ns, share.label))
+    return " · ".join(f"{share.label} {_ms(share.duration_ns)}" for share in parts)
