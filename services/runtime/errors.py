@@ -29,6 +29,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "neurectomy"
 DETAILS_KEY = "grpc-status-details-bin"
+LONGEST_NAME = 100
+"""How much of a name that a caller made up is repeated: trailers past 8 KiB kill the answer."""
 
 log = structlog.get_logger()
 
@@ -83,8 +85,9 @@ class _NotFound(DomainError):
     code = grpc.StatusCode.NOT_FOUND
 
     def __init__(self, name: object) -> None:
+        name = str(name)[:LONGEST_NAME]
         kind = self.reason.removesuffix("_NOT_FOUND").lower()
-        super().__init__(f"there is no {kind} {name}", **{kind: str(name)})
+        super().__init__(f"there is no {kind} {name}", **{kind: name})
 
 
 class UserNotFound(_NotFound):

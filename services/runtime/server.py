@@ -35,13 +35,23 @@ OPTIONS = [
 log = structlog.get_logger()
 
 
+def _nothing() -> None:
+    """For services whose every call ends by itself."""
+
+
 async def serve(
-    service: str, settings: ServiceSettings, verifier: Verifier, register: Register, foreign: Register | None = None
+    service: str,
+    settings: ServiceSettings,
+    verifier: Verifier,
+    register: Register,
+    foreign: Register | None = None,
+    draining: Callable[[], None] = _nothing,
 ) -> None:
     """Answer calls on `settings.listen` until SIGTERM or SIGINT, then drain.
 
     `register` adds our servicer, whose every RPC must state its access rule; `foreign` adds those of other protos, such
-    as OTLP, which are open to whoever reaches the port.
+    as OTLP, which are open to whoever reaches the port. `draining` tells streams without an end to end, so that
+    draining need not wait for them.
     """
     logs.configure(settings, service)
     serve_metrics(settings.metrics_port)
@@ -52,7 +62,7 @@ async def serve(
         if foreign is not None:
             foreign(server)
         async with _healthy(server, scoped.services):
-            await _run(server, settings, service)
+            await _run(server, settings, draining)
 
 
 def scopes_for(
@@ -88,13 +98,14 @@ async def _healthy(server: grpc.aio.Server, services: Sequence[str]) -> AsyncIte
         await servicer.enter_graceful_shutdown()
 
 
-async def _run(server: grpc.aio.Server, settings: ServiceSettings, service: str) -> None:
+async def _run(server: grpc.aio.Server, settings: ServiceSettings, draining: Callable[[], None]) -> None:
     port = server.add_insecure_port(settings.listen)
     await server.start()
     log.info("listening", port=port)
     await terminated()
     log.info("draining")
     await asyncio.sleep(NOTICE_SECONDS)
+    draining()
     await server.stop(settings.shutdown_grace_seconds)
     log.info("stopped")
 
