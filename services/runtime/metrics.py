@@ -15,6 +15,8 @@ CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 rpc_handled = Counter("grpc_server_handled", "RPCs that ended, by status code.", ["method", "code"])
 rpc_seconds = Histogram("grpc_server_handling_seconds", "How long RPCs took.", ["method"], buckets=SECONDS)
 database_connections = Gauge("database_connections_active", "Connections of the pool that are in use.")
+cache_hits = Counter("cache_hits", "Look-ups that a cache answered.", ["cache"])
+cache_misses = Counter("cache_misses", "Look-ups that a cache did not answer.", ["cache"])
 events_relayed = Counter("events_relayed", "Outbox events that were handed to Redis.")
 events_lag_seconds = Gauge("events_lag_seconds", "Age of the newest event of the feed when it was taken in.")
 

@@ -169,7 +169,13 @@ async def connect(url: str, max_size: int = MAX_SIZE, init: Init | None = None) 
     """A database at a URL such as postgresql://user:password@host:5432/name. Raises StoreUnavailable."""
     try:
         pool = await asyncpg.create_pool(
-            url, min_size=MIN_SIZE, max_size=max_size, init=init, reset=_keep_session, timeout=10
+            url,
+            min_size=MIN_SIZE,
+            max_size=max_size,
+            init=init,
+            reset=_keep_session,
+            server_settings={"jit": "off"},  # compiling takes longer than any statement of ours is worth
+            timeout=10,
         )
     except UNREACHABLE as error:
         raise StoreUnavailable(STORE) from error
