@@ -163,7 +163,7 @@ def encode(event: Event) -> bytes:
     """The event as it stands in the field `event` of a stream's entries: JSON, times in RFC 3339."""
     fields = {
         "position": str(event.position),
-        "organization_id": event.organization_id,
+        "organization_id": str(event.organization_id),
         "entity_id": event.entity_id,
         "revision": event.revision,
         "kind": event.kind,
