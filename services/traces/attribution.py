@@ -91,7 +91,7 @@ def blame(
         return TooFew(population.count, in_tail)
     return Blame(
         quantile=quantile,
-        latency=population.at(rank).mean,
+        latency=population.quantile(quantile),
         median=population.quantile(0.5),
         tail=_mean(tail),
         requests=population.count,

@@ -50,7 +50,7 @@ def _resample(groups: Sequence[Group], quantile: float, half: float, random: Ran
     for group, weight in zip(groups, weights, strict=True):
         start, end = end, end + weight
         if start < middle and group.parts:
-            latency = group.mean
+            latency = group.latency_at(min(1.0, (middle - start) / weight))
         inside = min(end, high) - max(start, low)
         if inside > 0:
             _add(amounts, variances, group, weight, inside)

@@ -2,9 +2,9 @@
 
 Each bucket keeps sums of integers, so that histograms merge to exactly what one histogram of everything would be.
 
-Error: a bucket spans 2^(1/24) = 1.0293, and a quantile is given as its bucket's mean, which lies in the same bucket as
-the true value. So it is off by less than 2.93 % from 1 us to 71 minutes; faster and slower requests share the end
-buckets. The parts by label carry the same error and still sum to the quantile exactly.
+Error: a bucket spans 2^(1/24) = 1.0293, and a quantile is given as a value between the fastest and the slowest of the
+bucket that the true value is in. So it is off by less than 2.93 %, whatever the distribution, from 1 us to 71 minutes;
+faster and slower requests share the end buckets. The parts by label still sum to the quantile exactly.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ _Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LAST)]
 _WirePart: TypeAlias = tuple[_Natural, _Natural, _Natural, _Natural]
 _WireBucket: TypeAlias = tuple[
-    _Place, _Positive, _Positive, _Natural, _Natural, str, _Natural, _Natural, _Natural, list[_WirePart]
+    _Place, _Positive, _Positive, _Natural, _Natural, _Natural, str, _Natural, _Natural, _Natural, list[_WirePart]
 ]
 _Wire: TypeAlias = tuple[int, list[str], list[_WireBucket]]
 
@@ -72,8 +72,9 @@ class Histogram:
         return blame(self.population(), quantile, random=random)
 
     def to_wire(self) -> list[Any]:
-        """`[version, labels, [[bucket, count, weight, latency, slowest, its trace, incomplete, ambiguous, dropped,
-        [[label's place, time, calls, squares]]]]]`: plain lists in one order, of 64-bit integers and strings."""
+        """`[version, labels, [[bucket, count, weight, latency, fastest, slowest, its trace, incomplete, ambiguous,
+        dropped, [[label's place, time, calls, squares]]]]]`: plain lists, in one order, of 64-bit integers and strings.
+        """
         labels = sorted({label for group in self.buckets.values() for label in group.parts})
         places = {label: place for place, label in enumerate(labels)}
         return [VERSION, labels, [_bucket_out(index, self.buckets[index], places) for index in sorted(self.buckets)]]
@@ -110,10 +111,10 @@ class Histogram:
 def _bucket_out(index: int, group: Group, places: dict[str, int]) -> list[Any]:
     parts = [[places[label], part.time, part.calls, part.squares] for label, part in sorted(group.parts.items())]
     flags = [group.incomplete, group.ambiguous, group.dropped]
-    return [index, group.count, group.weight, group.latency, *group.slowest, *flags, parts]
+    return [index, group.count, group.weight, group.latency, group.fastest, *group.slowest, *flags, parts]
 
 
 def _bucket_in(bucket: _WireBucket, labels: list[str]) -> Group:
-    _, count, weight, latency, slowest, trace_id, incomplete, ambiguous, dropped, parts = bucket
+    _, count, weight, latency, fastest, slowest, trace_id, incomplete, ambiguous, dropped, parts = bucket
     by_label = {labels[place]: Part(time, calls, squares) for place, time, calls, squares in parts}
-    return Group(count, weight, latency, by_label, (slowest, trace_id), incomplete, ambiguous, dropped)
+    return Group(count, weight, latency, by_label, fastest, (slowest, trace_id), incomplete, ambiguous, dropped)

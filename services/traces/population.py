@@ -3,6 +3,7 @@
 Times are integer nanoseconds and weights are whole requests, so that sums are exact whatever the order of adding.
 """
 
+import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 NO_CALLS: Mapping[str, int] = MappingProxyType({})
-FULL = 1_000
-"""The share of a request that is the whole of it, in the unit of `Part.squares`."""
+FULL = 100_000
+"""A whole request in the unit of fractions: fine enough for their variance, and 64 bits hold 900 million squares."""
 
 
 class Request(NamedTuple):
@@ -31,7 +32,7 @@ class Request(NamedTuple):
 
 @dataclass(slots=True)
 class Part:
-    """What one label had in a group: weighted sums of its time, its calls, and its squared thousandths of a request."""
+    """What one label had in a group: weighted sums of its time, its calls, and its squared fractions of a request."""
 
     time: int = 0
     calls: int = 0
@@ -57,6 +58,7 @@ class Group:
     weight: int = 0
     latency: int = 0
     parts: dict[str, Part] = field(default_factory=dict)
+    fastest: int = sys.maxsize
     slowest: tuple[int, str] = (0, "")
     incomplete: int = 0
     ambiguous: int = 0
@@ -64,8 +66,12 @@ class Group:
 
     @property
     def mean(self) -> int:
-        """The latency that stands for the group; exact where all are equal."""
+        """Of its latencies."""
         return self.latency // self.weight
+
+    def latency_at(self, part: float) -> int:
+        """As if its latencies lay evenly between its fastest (0) and its slowest (1); exact where all are equal."""
+        return self.fastest + round((self.slowest[0] - self.fastest) * part)
 
     def add(self, request: Request) -> None:
         """Count one more request."""
@@ -73,24 +79,28 @@ class Group:
         self.count += 1
         self.weight += weight
         self.latency += weight * latency
-        self.slowest = max(self.slowest, (latency, trace_id))
+        if latency < self.fastest:
+            self.fastest = latency
+        if (latency, trace_id) > self.slowest:
+            self.slowest = (latency, trace_id)
         self.incomplete += weight * incomplete
         self.ambiguous += weight * ambiguous
         self.dropped += dropped
-        parts, scale = self.parts, latency or 1
+        parts, scale, half = self.parts, latency or 1, latency // 2
         for label, time in shares.items():
             part = parts.get(label)
             if part is None:
                 part = parts[label] = Part()
             part.time += weight * time
             part.calls += weight * calls.get(label, 0)
-            part.squares += weight * (time * FULL // scale) ** 2
+            part.squares += weight * ((time * FULL + half) // scale) ** 2
 
     def merge(self, other: "Group") -> None:
         """Add the other's sums to these."""
         self.count += other.count
         self.weight += other.weight
         self.latency += other.latency
+        self.fastest = min(self.fastest, other.fastest)
         self.slowest = max(self.slowest, other.slowest)
         self.incomplete += other.incomplete
         self.ambiguous += other.ambiguous
@@ -134,7 +144,9 @@ class Population:
 
     def quantile(self, quantile: float) -> int:
         """The smallest latency with at least that part of the weight at or below it."""
-        return self.at(self.rank(quantile)).mean
+        rank = self.rank(quantile)
+        group, end = self.at(rank), self.ends[bisect_left(self.ends, rank)]
+        return group.latency_at(1 - (end - rank) / max(1, group.weight - 1))
 
     def between(self, low: int, high: int) -> Iterator[tuple[Group, int]]:
         """The groups with ranks above `low` and up to `high`, each with how much of its weight lies there."""
