@@ -149,7 +149,7 @@ class Agent(_message.Message):
     system_prompt: _builtins.str
     """Up to 100,000 characters."""
     owner_id: _builtins.str
-    """The user who answers for it; the creator unless given."""
+    """The user who answers for it; the creator unless given. A creator who is no user has to give one."""
     latest_version: _builtins.int
     """The number of its latest version."""
     etag: _builtins.str
@@ -160,23 +160,23 @@ class Agent(_message.Message):
 
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it can do, in words of the user's own; up to 100."""
+        """What it can do, in words of the user's own; up to 100, each 1 to 100 characters."""
 
     @_builtins.property
     def memory_config(self) -> _struct_pb2.Struct:
-        """How it remembers; free form."""
+        """How it remembers; free form, up to 100,000 bytes of JSON."""
 
     @_builtins.property
     def retrieval_config(self) -> _struct_pb2.Struct:
-        """How it looks things up; free form."""
+        """How it looks things up; free form, up to 100,000 bytes of JSON."""
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Up to 100, each up to 100 characters."""
+        """Up to 100, each 1 to 100 characters."""
 
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it is an expert in; up to 100."""
+        """What it is an expert in; up to 100, each 1 to 100 characters."""
 
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -230,12 +230,12 @@ class Model(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """For example `openai`."""
+    """For example `openai`; up to 200 characters."""
     name: _builtins.str
-    """For example `gpt-5`."""
+    """For example `gpt-5`; up to 200 characters."""
     @_builtins.property
     def config(self) -> _struct_pb2.Struct:
-        """Temperature and the like; free form."""
+        """Temperature and the like; free form, up to 100,000 bytes of JSON."""
 
     def __init__(
         self,
@@ -560,7 +560,9 @@ class UpdateAgentRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change, by their names here; `id`, `etag`, `latest_version` and the times cannot be changed."""
+        """The fields to change, by their names here; `model` or, for a part of it, `model.name` and the like. `id`, `etag`,
+        `latest_version` and the times cannot be changed.
+        """
 
     def __init__(
         self,
@@ -609,22 +611,26 @@ class ListAgentsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    WITH_PAGE_TOKENS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1 to 1,000; 0 for 50."""
     page_token: _builtins.str
     """From the answer before; empty for the first page."""
     status: Global___AgentStatus.ValueType
     """Only agents with this status; unspecified for all."""
+    with_page_tokens: _builtins.bool
+    """Fill page_tokens, too."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         status: Global___AgentStatus.ValueType = ...,
+        with_page_tokens: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "status", b"status", "with_page_tokens", b"with_page_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -638,21 +644,27 @@ class ListAgentsResponse(_message.Message):
 
     AGENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PAGE_TOKENS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Hand it back for the next page; empty on the last."""
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Agent]:
         """A page of agents."""
 
+    @_builtins.property
+    def page_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where asked for, one for each agent: hand it back for what is behind that agent."""
+
     def __init__(
         self,
         *,
         agents: _abc.Iterable[Global___Agent] | None = ...,
         next_page_token: _builtins.str = ...,
+        page_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "next_page_token", b"next_page_token", "page_tokens", b"page_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -779,7 +791,7 @@ class StartExecutionRequest(_message.Message):
     """A UUID of the caller's choice that makes a repeated call safe; empty for none."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """What it is given; free form."""
+        """What it is given; free form, up to 100,000 bytes of JSON."""
 
     def __init__(
         self,
@@ -837,14 +849,14 @@ class FinishExecutionRequest(_message.Message):
     status: Global___ExecutionStatus.ValueType
     """SUCCEEDED or FAILED."""
     error: _builtins.str
-    """What went wrong; only with FAILED."""
+    """What went wrong; only with FAILED; up to 10,000 characters."""
     input_tokens: _builtins.int
     """Tokens read by the model."""
     output_tokens: _builtins.int
     """Tokens written by the model."""
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:
-        """What it gave; free form."""
+        """What it gave; free form, up to 100,000 bytes of JSON."""
 
     def __init__(
         self,

@@ -154,7 +154,7 @@ class AgentStoreServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListVersions(self, request, context):
-        """Returns versions of one agent, newest first. Fails with AGENT_NOT_FOUND and PAGE_TOKEN_INVALID.
+        """Returns versions of one agent, newest first. Fails with AGENT_NOT_FOUND, INVALID_FIELDS and PAGE_TOKEN_INVALID.
         Needs `agents:read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -172,7 +172,7 @@ class AgentStoreServiceServicer:
     def StartExecution(self, request, context):
         """Records that a run of the agent's latest version begins. Idempotent by `request_id` as CreateAgent.
 
-        Fails with AGENT_NOT_FOUND and REQUEST_ID_REUSED. Needs `executions:write`.
+        Fails with AGENT_NOT_FOUND, INVALID_FIELDS and REQUEST_ID_REUSED. Needs `executions:write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,7 +205,7 @@ class AgentStoreServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRelation(self, request, context):
-        """Ends a relation; ending one that is not there changes nothing. Needs `agents:write`.
+        """Ends a relation; ending one that is not there changes nothing. Fails with INVALID_FIELDS. Needs `agents:write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

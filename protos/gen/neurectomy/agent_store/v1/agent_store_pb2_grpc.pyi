@@ -59,7 +59,7 @@ class AgentStoreServiceStub:
     PAGE_TOKEN_INVALID. Needs `agents:read`.
     """
     ListVersions: _grpc.UnaryUnaryMultiCallable[_agent_store_pb2.ListVersionsRequest, _agent_store_pb2.ListVersionsResponse]
-    """Returns versions of one agent, newest first. Fails with AGENT_NOT_FOUND and PAGE_TOKEN_INVALID.
+    """Returns versions of one agent, newest first. Fails with AGENT_NOT_FOUND, INVALID_FIELDS and PAGE_TOKEN_INVALID.
     Needs `agents:read`.
     """
     BatchGetLatestVersions: _grpc.UnaryUnaryMultiCallable[_agent_store_pb2.BatchGetLatestVersionsRequest, _agent_store_pb2.BatchGetLatestVersionsResponse]
@@ -69,7 +69,7 @@ class AgentStoreServiceStub:
     StartExecution: _grpc.UnaryUnaryMultiCallable[_agent_store_pb2.StartExecutionRequest, _agent_store_pb2.StartExecutionResponse]
     """Records that a run of the agent's latest version begins. Idempotent by `request_id` as CreateAgent.
 
-    Fails with AGENT_NOT_FOUND and REQUEST_ID_REUSED. Needs `executions:write`.
+    Fails with AGENT_NOT_FOUND, INVALID_FIELDS and REQUEST_ID_REUSED. Needs `executions:write`.
     """
     FinishExecution: _grpc.UnaryUnaryMultiCallable[_agent_store_pb2.FinishExecutionRequest, _agent_store_pb2.FinishExecutionResponse]
     """Records how a run ended. Finishing twice in the same way is the same as once.
@@ -86,7 +86,7 @@ class AgentStoreServiceStub:
     Needs `agents:write`.
     """
     DeleteRelation: _grpc.UnaryUnaryMultiCallable[_agent_store_pb2.DeleteRelationRequest, _agent_store_pb2.DeleteRelationResponse]
-    """Ends a relation; ending one that is not there changes nothing. Needs `agents:write`."""
+    """Ends a relation; ending one that is not there changes nothing. Fails with INVALID_FIELDS. Needs `agents:write`."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_agent_store_pb2.WatchEventsRequest, _agent_store_pb2.WatchEventsResponse]
     """Streams all committed events of all organizations behind `after`, oldest first, and goes on as new ones come.
 
@@ -125,7 +125,7 @@ class AgentStoreServiceAsyncStub(AgentStoreServiceStub):
     PAGE_TOKEN_INVALID. Needs `agents:read`.
     """
     ListVersions: _aio.UnaryUnaryMultiCallable[_agent_store_pb2.ListVersionsRequest, _agent_store_pb2.ListVersionsResponse]  # type: ignore[assignment]
-    """Returns versions of one agent, newest first. Fails with AGENT_NOT_FOUND and PAGE_TOKEN_INVALID.
+    """Returns versions of one agent, newest first. Fails with AGENT_NOT_FOUND, INVALID_FIELDS and PAGE_TOKEN_INVALID.
     Needs `agents:read`.
     """
     BatchGetLatestVersions: _aio.UnaryUnaryMultiCallable[_agent_store_pb2.BatchGetLatestVersionsRequest, _agent_store_pb2.BatchGetLatestVersionsResponse]  # type: ignore[assignment]
@@ -135,7 +135,7 @@ class AgentStoreServiceAsyncStub(AgentStoreServiceStub):
     StartExecution: _aio.UnaryUnaryMultiCallable[_agent_store_pb2.StartExecutionRequest, _agent_store_pb2.StartExecutionResponse]  # type: ignore[assignment]
     """Records that a run of the agent's latest version begins. Idempotent by `request_id` as CreateAgent.
 
-    Fails with AGENT_NOT_FOUND and REQUEST_ID_REUSED. Needs `executions:write`.
+    Fails with AGENT_NOT_FOUND, INVALID_FIELDS and REQUEST_ID_REUSED. Needs `executions:write`.
     """
     FinishExecution: _aio.UnaryUnaryMultiCallable[_agent_store_pb2.FinishExecutionRequest, _agent_store_pb2.FinishExecutionResponse]  # type: ignore[assignment]
     """Records how a run ended. Finishing twice in the same way is the same as once.
@@ -152,7 +152,7 @@ class AgentStoreServiceAsyncStub(AgentStoreServiceStub):
     Needs `agents:write`.
     """
     DeleteRelation: _aio.UnaryUnaryMultiCallable[_agent_store_pb2.DeleteRelationRequest, _agent_store_pb2.DeleteRelationResponse]  # type: ignore[assignment]
-    """Ends a relation; ending one that is not there changes nothing. Needs `agents:write`."""
+    """Ends a relation; ending one that is not there changes nothing. Fails with INVALID_FIELDS. Needs `agents:write`."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_agent_store_pb2.WatchEventsRequest, _agent_store_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Streams all committed events of all organizations behind `after`, oldest first, and goes on as new ones come.
 
@@ -224,7 +224,7 @@ class AgentStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_store_pb2.ListVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_store_pb2.ListVersionsResponse, _abc.Awaitable[_agent_store_pb2.ListVersionsResponse]]:
-        """Returns versions of one agent, newest first. Fails with AGENT_NOT_FOUND and PAGE_TOKEN_INVALID.
+        """Returns versions of one agent, newest first. Fails with AGENT_NOT_FOUND, INVALID_FIELDS and PAGE_TOKEN_INVALID.
         Needs `agents:read`.
         """
 
@@ -246,7 +246,7 @@ class AgentStoreServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agent_store_pb2.StartExecutionResponse, _abc.Awaitable[_agent_store_pb2.StartExecutionResponse]]:
         """Records that a run of the agent's latest version begins. Idempotent by `request_id` as CreateAgent.
 
-        Fails with AGENT_NOT_FOUND and REQUEST_ID_REUSED. Needs `executions:write`.
+        Fails with AGENT_NOT_FOUND, INVALID_FIELDS and REQUEST_ID_REUSED. Needs `executions:write`.
         """
 
     @_abc_1.abstractmethod
@@ -287,7 +287,7 @@ class AgentStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_store_pb2.DeleteRelationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_store_pb2.DeleteRelationResponse, _abc.Awaitable[_agent_store_pb2.DeleteRelationResponse]]:
-        """Ends a relation; ending one that is not there changes nothing. Needs `agents:write`."""
+        """Ends a relation; ending one that is not there changes nothing. Fails with INVALID_FIELDS. Needs `agents:write`."""
 
     @_abc_1.abstractmethod
     def WatchEvents(
