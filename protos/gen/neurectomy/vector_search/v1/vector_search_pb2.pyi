@@ -145,12 +145,18 @@ class Hit(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     COLLECTION_ID_FIELD_NUMBER: _builtins.int
     DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """Higher is nearer; see Metric."""
     collection_id: _builtins.str
     """The collection it is in."""
     document_id: _builtins.str
     """The document it is a passage of; empty for a point stored by itself."""
+    start: _builtins.int
+    """Where in the document's text the passage begins, in characters."""
+    end: _builtins.int
+    """Where it ends."""
     @_builtins.property
     def point(self) -> Global___Point:
         """The point, without its vector."""
@@ -162,10 +168,12 @@ class Hit(_message.Message):
         score: _builtins.float = ...,
         collection_id: _builtins.str = ...,
         document_id: _builtins.str = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["point", b"point"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "document_id", b"document_id", "point", b"point", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "document_id", b"document_id", "end", b"end", "point", b"point", "score", b"score", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -355,7 +363,7 @@ class UpsertPointsResponse(_message.Message):
 
     UPSERTED_COUNT_FIELD_NUMBER: _builtins.int
     upserted_count: _builtins.int
-    """How many points of the stream were stored."""
+    """How many points were stored; of those with one id, the last of the stream."""
     def __init__(
         self,
         *,
@@ -416,7 +424,7 @@ class IngestDocumentResponse(_message.Message):
     passage_count: _builtins.int
     """How many passages the document has now."""
     unchanged: _builtins.bool
-    """The text was there already; nothing was changed."""
+    """The text and metadata were there already; nothing was changed."""
     def __init__(
         self,
         *,

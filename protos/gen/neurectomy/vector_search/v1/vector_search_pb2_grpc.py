@@ -114,7 +114,7 @@ class VectorSearchServiceServicer:
     def IngestDocument(self, request, context):
         """Cuts a text into passages, embeds them with the collection's model and stores them as one document.
 
-        The same text under the same `document_id` again changes nothing; another text replaces the document. Fails with
+        The same text and metadata under the same `document_id` again change nothing; others replace the document. Fails with
         COLLECTION_NOT_FOUND, INVALID_FIELDS, DIMENSION_MISMATCH and TOO_LARGE. Needs `knowledge:write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -124,7 +124,8 @@ class VectorSearchServiceServicer:
     def Search(self, request, context):
         """Returns the points nearest to a vector, or to a text embedded with the collections' model.
 
-        Fails with INVALID_FIELDS and DIMENSION_MISMATCH; unknown collections are searched as if empty.
+        Fails with INVALID_FIELDS, DIMENSION_MISMATCH and, where the hits do not fit into a message, TOO_LARGE; unknown
+        collections are searched as if empty.
         Needs `knowledge:read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -52,13 +52,14 @@ class VectorSearchServiceStub:
     IngestDocument: _grpc.UnaryUnaryMultiCallable[_vector_search_pb2.IngestDocumentRequest, _vector_search_pb2.IngestDocumentResponse]
     """Cuts a text into passages, embeds them with the collection's model and stores them as one document.
 
-    The same text under the same `document_id` again changes nothing; another text replaces the document. Fails with
+    The same text and metadata under the same `document_id` again change nothing; others replace the document. Fails with
     COLLECTION_NOT_FOUND, INVALID_FIELDS, DIMENSION_MISMATCH and TOO_LARGE. Needs `knowledge:write`.
     """
     Search: _grpc.UnaryUnaryMultiCallable[_vector_search_pb2.SearchRequest, _vector_search_pb2.SearchResponse]
     """Returns the points nearest to a vector, or to a text embedded with the collections' model.
 
-    Fails with INVALID_FIELDS and DIMENSION_MISMATCH; unknown collections are searched as if empty.
+    Fails with INVALID_FIELDS, DIMENSION_MISMATCH and, where the hits do not fit into a message, TOO_LARGE; unknown
+    collections are searched as if empty.
     Needs `knowledge:read`.
     """
     BatchSearch: _grpc.UnaryUnaryMultiCallable[_vector_search_pb2.BatchSearchRequest, _vector_search_pb2.BatchSearchResponse]
@@ -88,13 +89,14 @@ class VectorSearchServiceAsyncStub(VectorSearchServiceStub):
     IngestDocument: _aio.UnaryUnaryMultiCallable[_vector_search_pb2.IngestDocumentRequest, _vector_search_pb2.IngestDocumentResponse]  # type: ignore[assignment]
     """Cuts a text into passages, embeds them with the collection's model and stores them as one document.
 
-    The same text under the same `document_id` again changes nothing; another text replaces the document. Fails with
+    The same text and metadata under the same `document_id` again change nothing; others replace the document. Fails with
     COLLECTION_NOT_FOUND, INVALID_FIELDS, DIMENSION_MISMATCH and TOO_LARGE. Needs `knowledge:write`.
     """
     Search: _aio.UnaryUnaryMultiCallable[_vector_search_pb2.SearchRequest, _vector_search_pb2.SearchResponse]  # type: ignore[assignment]
     """Returns the points nearest to a vector, or to a text embedded with the collections' model.
 
-    Fails with INVALID_FIELDS and DIMENSION_MISMATCH; unknown collections are searched as if empty.
+    Fails with INVALID_FIELDS, DIMENSION_MISMATCH and, where the hits do not fit into a message, TOO_LARGE; unknown
+    collections are searched as if empty.
     Needs `knowledge:read`.
     """
     BatchSearch: _aio.UnaryUnaryMultiCallable[_vector_search_pb2.BatchSearchRequest, _vector_search_pb2.BatchSearchResponse]  # type: ignore[assignment]
@@ -151,7 +153,7 @@ class VectorSearchServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_vector_search_pb2.IngestDocumentResponse, _abc.Awaitable[_vector_search_pb2.IngestDocumentResponse]]:
         """Cuts a text into passages, embeds them with the collection's model and stores them as one document.
 
-        The same text under the same `document_id` again changes nothing; another text replaces the document. Fails with
+        The same text and metadata under the same `document_id` again change nothing; others replace the document. Fails with
         COLLECTION_NOT_FOUND, INVALID_FIELDS, DIMENSION_MISMATCH and TOO_LARGE. Needs `knowledge:write`.
         """
 
@@ -163,7 +165,8 @@ class VectorSearchServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_vector_search_pb2.SearchResponse, _abc.Awaitable[_vector_search_pb2.SearchResponse]]:
         """Returns the points nearest to a vector, or to a text embedded with the collections' model.
 
-        Fails with INVALID_FIELDS and DIMENSION_MISMATCH; unknown collections are searched as if empty.
+        Fails with INVALID_FIELDS, DIMENSION_MISMATCH and, where the hits do not fit into a message, TOO_LARGE; unknown
+        collections are searched as if empty.
         Needs `knowledge:read`.
         """
 
