@@ -36,6 +36,12 @@ RULES: Mapping[str, Rule] = {
 }
 """What can be said of an agent, by its path in a field mask, in the order in which the store takes it."""
 
+PATHS: Mapping[str, Sequence[str]] = {
+    "model": ["model.provider", "model.name", "model.config"],
+    **{path: [path] for path in RULES},
+}
+"""What each path of a field mask stands for."""
+
 Profile = Mapping[str, Any]
 """A value for each of the paths above."""
 
@@ -113,13 +119,12 @@ async def update(
 def expand(mask: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     """The paths of RULES that a field mask names, and what is wrong with the mask."""
     asked = list(mask)
-    found = {path: [rule for rule in RULES if rule == path or rule.startswith(f"{path}.")] for path in asked}
-    unknown = [path for path in asked if not found[path]]
     if not asked:
         return [], {"update_mask": "must name at least one field"}
+    unknown = [path for path in asked if path not in PATHS]
     if unknown:
-        return [], {"update_mask": f"there is nothing to change at {', '.join(unknown)[:200]}"}
-    return [rule for rules in found.values() for rule in rules], {}
+        return [], {"update_mask": f"names what cannot be changed: {', '.join(unknown[:5])[:200]}"}
+    return [rule for path in asked for rule in PATHS[path]], {}
 
 
 async def _not_updated(store: Store, tenant: UUID, agent_id: str) -> NoReturn:
@@ -131,10 +136,25 @@ async def _not_updated(store: Store, tenant: UUID, agent_id: str) -> NoReturn:
 async def page(store: Store, tenant: UUID, status: str, page_size: int, page_token: str) -> tuple[list[Row], str]:
     """A page of agents, newest first, and the next one's token. Raises InvalidFields and PageTokenInvalid."""
     fields.check({"status": status, "page_size": page_size}, PAGE_RULES)
-    listing, size = f"agents {tenant} {status}", page_size or pages.DEFAULT_SIZE
+    listing, size = _listing(tenant, status), page_size or pages.DEFAULT_SIZE
     before = pages.decode(listing, page_token, _id) if page_token else NEWEST
     found = await rows.page(store, tenant, status, before, size + 1)
-    return pages.cut(found, size, listing, lambda row: row["id"].bytes)
+    return pages.cut(found, size, listing, _place)
+
+
+def page_tokens(tenant: UUID, status: str, agents: Iterable[Row]) -> list[str]:
+    """For each agent of a page, the token for what is behind it."""
+    listing = _listing(tenant, status)
+    return [pages.encode(listing, _place(row)) for row in agents]
+
+
+def _listing(tenant: UUID, status: str) -> str:
+    return f"agents {tenant} {status}"
+
+
+def _place(row: Row) -> bytes:
+    agent_id: UUID = row["id"]
+    return agent_id.bytes
 
 
 def _id(last: bytes) -> UUID:

@@ -12,6 +12,7 @@ from services.runtime.errors import InvalidFields
 
 Rule = Callable[[Any], str | None]
 FREE_FORM_BYTES = 100_000
+FREE_FORM_TOO_LARGE = f"must be at most {FREE_FORM_BYTES:,} bytes of JSON"
 BATCH_IDS = 1_000
 NO_UUID = "must be a UUID"
 NUL = "must not contain the character U+0000"
@@ -76,7 +77,7 @@ def _each(values: Sequence[Any], rule: Rule, most: int) -> str | None:
 def free_form(value: Mapping[str, Any]) -> str | None:
     """JSON that PostgreSQL can hold: of bounded size, without U+0000, and with finite numbers only."""
     if len(orjson.dumps(value)) > FREE_FORM_BYTES:
-        return f"must be at most {FREE_FORM_BYTES:,} bytes of JSON"
+        return FREE_FORM_TOO_LARGE
     return next((problem for leaf in _leaves(value) if (problem := _leaf(leaf))), None)
 
 

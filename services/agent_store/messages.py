@@ -12,8 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from neurectomy.agent_store.v1 import agent_store_pb2 as pb
 from neurectomy.events.v1 import events_pb2
 from services.agent_store.agents import Profile, etag_of
+from services.agent_store.fields import FREE_FORM_BYTES, FREE_FORM_TOO_LARGE
 from services.agent_store.idempotency import Request
 from services.agent_store.relations import Relation
+from services.runtime.errors import InvalidFields
 from services.runtime.events import Event
 from services.runtime.postgres import Row
 
@@ -51,11 +53,11 @@ def profile(agent: pb.Agent) -> Profile:
         "type": agent.type,
         "model.provider": agent.model.provider,
         "model.name": agent.model.name,
-        "model.config": plain(agent.model.config),
+        "model.config": plain(agent.model.config, "model.config"),
         "system_prompt": agent.system_prompt,
         "capabilities": list(agent.capabilities),
-        "memory_config": plain(agent.memory_config),
-        "retrieval_config": plain(agent.retrieval_config),
+        "memory_config": plain(agent.memory_config, "memory_config"),
+        "retrieval_config": plain(agent.retrieval_config, "retrieval_config"),
         "tags": list(agent.tags),
         "owner_id": agent.owner_id,
         "topics": list(agent.topics),
@@ -76,22 +78,28 @@ def ending(message: pb.FinishExecutionRequest) -> dict[str, object]:
     """How a run ended, by field."""
     return {
         "status": word(EXECUTION_STATUSES, message.status),
-        "output": plain(message.output) if message.HasField("output") else None,
+        "output": plain(message.output, "output") if message.HasField("output") else None,
         "error": message.error,
         "input_tokens": message.input_tokens,
         "output_tokens": message.output_tokens,
     }
 
 
-def plain(struct: Struct) -> dict[str, Any]:
-    """A Struct as a dict."""
+def plain(struct: Struct, field: str) -> dict[str, Any]:
+    """A Struct as a dict. Raises InvalidFields for one so large that only to convert it would hold up other calls."""
+    if struct.ByteSize() > 4 * FREE_FORM_BYTES:  # no JSON takes four times its bytes as a Struct
+        raise InvalidFields(**{field: FREE_FORM_TOO_LARGE})
+    return _dict(struct)
+
+
+def _dict(struct: Struct) -> dict[str, Any]:
     return {key: _plain(value) for key, value in struct.fields.items()}
 
 
 def _plain(value: Value) -> Any:
     kind = value.WhichOneof("kind")
     if kind == "struct_value":
-        return plain(value.struct_value)
+        return _dict(value.struct_value)
     if kind == "list_value":
         return [_plain(part) for part in value.list_value.values]
     return None if kind in ("null_value", None) else getattr(value, kind)

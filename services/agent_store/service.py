@@ -44,7 +44,8 @@ class AgentStore(AgentStoreServiceServicer):
         status = messages.word(messages.AGENT_STATUSES, request.status)
         tenant = current_principal().tenant
         rows, token = await agents.page(self._store, tenant, status, request.page_size, request.page_token)
-        return pb.ListAgentsResponse(agents=map(messages.agent, rows), next_page_token=token)
+        tokens = agents.page_tokens(tenant, status, rows) if request.with_page_tokens else ()
+        return pb.ListAgentsResponse(agents=map(messages.agent, rows), next_page_token=token, page_tokens=tokens)
 
     async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:
         tenant = current_principal().tenant
@@ -59,7 +60,7 @@ class AgentStore(AgentStoreServiceServicer):
 
     async def StartExecution(self, request: pb.StartExecutionRequest, context: Context) -> pb.StartExecutionResponse:
         tenant, repeatable = current_principal().tenant, messages.request(request)
-        given = messages.plain(request.input) if request.HasField("input") else None
+        given = messages.plain(request.input, "input") if request.HasField("input") else None
         row = await executions.start(self._store, tenant, self._new_id(), request.agent_id, given, repeatable)
         return pb.StartExecutionResponse(execution=messages.execution(row))
 
