@@ -6,7 +6,7 @@ pool reads jsonb as objects.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +28,7 @@ POLL_SECONDS = 0.1
 SIGN_OF_LIFE_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 STREAM_LENGTH = 10_000
+"""Roughly how many of a tenant's events Redis keeps, for those who join a little late."""
 
 log = structlog.get_logger()
 
@@ -106,7 +107,7 @@ class Feed:
         async with self._database.all_tenants(read_only=True) as statements:
             return await read(statements, after, limit)
 
-    async def watch(self, after: Position) -> AsyncIterator[list[Event]]:
+    async def watch(self, after: Position) -> AsyncGenerator[list[Event], None]:
         """Batches of events behind the position, as they come; an empty one every 5 s in which none came."""
         while not self._closed:
             events = await self._next(after)
@@ -179,11 +180,12 @@ class Relay:
     Where the outbox stands is saved behind the hand-over, so what Redis misses while it is down comes when it is back.
     """
 
-    def __init__(self, database: Database, wake: Wake, redis: Redis, service: str) -> None:
+    def __init__(self, database: Database, wake: Wake, redis: Redis, service: str, length: int = STREAM_LENGTH) -> None:
         self._database = database
         self._wake = wake
         self._redis = redis
         self._service = service
+        self._length = length
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -236,5 +238,5 @@ class Relay:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for event in events:
                     key = stream_key(event.organization_id, self._service)
-                    pipeline.xadd(key, {"event": encode(event)}, maxlen=STREAM_LENGTH, approximate=True)
+                    pipeline.xadd(key, {"event": encode(event)}, maxlen=self._length, approximate=True)
                 await pipeline.execute()
