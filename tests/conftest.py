@@ -12,6 +12,7 @@ from uuid import UUID
 import grpc
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
+from hypothesis import settings
 
 from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
@@ -20,6 +21,9 @@ from services.runtime.errors import DETAILS_KEY
 
 if TYPE_CHECKING:
     from deploy.local.stack import Stack
+
+settings.register_profile("untimed", deadline=None)  # a machine may stall; timings never fail a test
+settings.load_profile("untimed")
 
 PASSWORD = "correct horse battery staple"
 _numbers = itertools.count(1)

@@ -88,6 +88,15 @@ def test_merging_two_gives_exactly_the_whole(population: list[Request], cut: int
     assert other_way == merged
 
 
+@given(some.randoms(use_true_random=False), some.integers(0, 300))
+def test_which_of_too_many_labels_stay_is_not_up_to_who_came_first(random: Random, cut: int) -> None:
+    population = [Request(MS, 1, {f"service {number % 150:03}": MS}) for number in range(300)]
+    shuffled = random.sample(population, len(population))
+    merged = histogram(shuffled[cut:])
+    merged.merge(histogram(shuffled[:cut]))
+    assert merged == histogram(population)
+
+
 def test_merging_leaves_the_other_as_it_was() -> None:
     one, other = histogram(of([MS])), histogram(of([MS]))
     one.merge(other)
