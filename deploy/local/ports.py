@@ -1,0 +1,71 @@
+"""Which port each part of the stack listens on."""
+
+import random
+import socket
+from collections.abc import Mapping
+
+import psutil
+
+from deploy.local.failure import StackError
+
+HOST = "127.0.0.1"
+FIXED_PORTS: Mapping[str, int] = {
+    "postgres": 54320,
+    "valkey": 63790,
+    "neo4j": 7688,
+    "auth": 50051,
+    "agent_store": 50052,
+    "vector_search": 50053,
+    "graph": 50054,
+    "traces": 50055,
+    "gateway": 4000,
+}
+FREE_PORTS: Mapping[str, int] = dict.fromkeys(FIXED_PORTS, 0)
+"""0 takes any free port."""
+
+# Below every system's range for outgoing connections, which would otherwise take a port between our look and our use.
+FREE_RANGE = range(20_000, 32_000)
+
+
+def settle(wanted: Mapping[str, int]) -> dict[str, int]:
+    """Replace each 0 by a port that is free now."""
+    taken = set(wanted.values())
+    settled = {}
+    for name, port in wanted.items():
+        settled[name] = port or _free_port(taken)
+        taken.add(settled[name])
+    return settled
+
+
+def require_free(name: str, port: int) -> None:
+    """Raise StackError when the port is taken."""
+    if not is_free(port):
+        raise StackError(
+            f"Port {port}, which {name} needs, is taken{_holder(port)}. End what uses it, or choose another: "
+            f"`--port {name}=NUMBER`, or NEURECTOMY_PORTS={name}=NUMBER in the environment."
+        )
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens there. A port that was only just closed counts as free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port(taken: set[int]) -> int:
+    candidates = random.SystemRandom().sample(FREE_RANGE, 1_000)
+    return next(port for port in candidates if port not in taken and is_free(port))
+
+
+def _holder(port: int) -> str:
+    try:
+        listeners = [c for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.pid]
+        names = {f"{psutil.Process(connection.pid).name()}, process {connection.pid}" for connection in listeners}
+    except psutil.Error:
+        return ""
+    return f" by {' and '.join(sorted(names))}" if names else ""
