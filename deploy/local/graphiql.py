@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from deploy.local.jars import Progress, fetch
+from deploy.local.jars import Progress, fetch, folder
 
 FILES = (
     "/graphiql.min.js",
@@ -13,18 +13,21 @@ FILES = (
 )
 
 
-async def fetch_page(progress: Progress) -> Path:
-    """A folder with the four files, side by side."""
+def page() -> Path:
+    """The folder with the four files, side by side."""
+    return folder("graphiql") / "graphiql"
+
+
+async def fetch_page(progress: Progress) -> None:
+    """Put the files there."""
     jars = await fetch("graphiql", progress)
-    page = jars / "graphiql"
-    page.mkdir(exist_ok=True)
+    page().mkdir(exist_ok=True)
     for jar in sorted(jars.glob("*.jar")):
-        _extract(jar, page)
-    return page
+        _extract(jar, page())
 
 
-def _extract(jar: Path, page: Path) -> None:
+def _extract(jar: Path, target: Path) -> None:
     with zipfile.ZipFile(jar) as archive:
         for name in archive.namelist():
             if name.endswith(FILES):
-                (page / Path(name).name).write_bytes(archive.read(name))
+                (target / Path(name).name).write_bytes(archive.read(name))

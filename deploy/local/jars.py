@@ -22,6 +22,7 @@ from jgo.maven import MavenContext
 from deploy.local.failure import StackError
 
 LOCKS = Path(__file__).with_name("jars")
+LOCK = "jgo.lock.toml"
 AT_ONCE = 8
 ATTEMPTS = 3
 TIMEOUT_SECONDS = 30
@@ -35,19 +36,23 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neurectomy"
 
 
+def folder(name: str) -> Path:
+    """Where the jars of jars/NAME/jgo.lock.toml are kept; another lock has another folder."""
+    return cache() / f"{name}-{_sha256(LOCKS / name / LOCK)[:12]}"
+
+
 async def fetch(name: str, progress: Progress) -> Path:
     """A folder with exactly the jars of jars/NAME/jgo.lock.toml. Raises StackError naming the one that is broken."""
-    lock = LOCKS / name / "jgo.lock.toml"
-    folder = cache() / f"{name}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    jars = LockFile.load(lock).dependencies
+    target = folder(name)
+    target.mkdir(parents=True, exist_ok=True)
+    jars = LockFile.load(LOCKS / name / LOCK).dependencies
     loop = asyncio.get_running_loop()
     with _threads() as pool:
-        checks = [loop.run_in_executor(pool, provide, jar, folder / file_name(jar)) for jar in jars]
+        checks = [loop.run_in_executor(pool, provide, jar, target / file_name(jar)) for jar in jars]
         for done, check in enumerate(asyncio.as_completed(checks), start=1):
             await check
             progress(done, len(jars))
-    return folder
+    return target
 
 
 def provide(jar: LockedDependency, target: Path) -> None:
@@ -107,7 +112,7 @@ def lock(name: str) -> None:
     """Resolve jars/NAME/jgo.toml and write down every jar with its hash."""
     with chdir(LOCKS / name), TemporaryDirectory() as folder:
         builder = EnvironmentBuilder(context=MavenContext(repo_cache=Path(folder)))
-        builder.resolve_lockfile(EnvironmentSpec.load(Path("jgo.toml"))).save(Path("jgo.lock.toml"))
+        builder.resolve_lockfile(EnvironmentSpec.load(Path("jgo.toml"))).save(Path(LOCK))
 
 
 if __name__ == "__main__":

