@@ -97,9 +97,10 @@ class Feed:
     Only rows below every transaction still in progress are read, in the order of transactions; none can come before.
     """
 
-    def __init__(self, database: Database, wake: Wake) -> None:
+    def __init__(self, database: Database, wake: Wake, poll_seconds: float = POLL_SECONDS) -> None:
         self._database = database
         self._wake = wake
+        self._poll_seconds = poll_seconds
         self._closed = False
 
     async def read(self, after: Position, limit: int = BATCH) -> list[Event]:
@@ -122,7 +123,7 @@ class Feed:
             events = await self.read(after)
             if events or self._closed or loop.time() >= until:
                 return events
-            await _heard(call)
+            await _heard(call, self._poll_seconds)
 
     def close(self) -> None:
         """Let every watch end, so that a server can drain."""
@@ -141,10 +142,10 @@ def _event(row: Row) -> Event:
     return Event(Position(transaction_id, sequence), *rest)
 
 
-async def _heard(call: asyncio.Event) -> None:
+async def _heard(call: asyncio.Event, patience: float) -> None:
     """Return at the call, or when it is time to look by oneself."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(call.wait(), POLL_SECONDS)
+        await asyncio.wait_for(call.wait(), patience)
 
 
 LOCK = "SELECT pg_try_advisory_xact_lock(hashtext($1)) AS mine"
@@ -211,7 +212,7 @@ class Relay:
                 continue
             pause = FIRST_PAUSE
             if not relayed:
-                await _heard(call)
+                await _heard(call, POLL_SECONDS)
 
     async def relay(self) -> int:
         """Hand on a batch; return how many, 0 also while another process is at it. Raises RedisError, DomainError."""

@@ -179,6 +179,19 @@ async def test_a_commit_elsewhere_is_seen_without_a_wake(database: Database, org
     assert [event.revision for event in await reader] == [1]
 
 
+async def test_a_wake_is_heard_at_once(database: Database, organization_id: UUID) -> None:
+    wake = Wake()
+    feed, start = Feed(database, wake, poll_seconds=10 * TIMEOUT), await now(database)
+    reader = asyncio.create_task(until(feed, start, organization_id, 1))
+    await asyncio.sleep(0.3)
+    assert not reader.done()
+    while not reader.done():  # a transaction of somebody else may hold back what is committed
+        await told(database, organization_id, 1)
+        wake.call()
+        await asyncio.sleep(0.2)
+    assert await reader
+
+
 async def test_a_closed_feed_ends_its_watches(database: Database) -> None:
     feed = Feed(database, Wake())
     start = await now(database)
