@@ -1,0 +1,84 @@
+"""The gateway process."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import uvloop
+from prometheus_client import REGISTRY
+from redis.asyncio import Redis
+
+from gateway.app import App
+from gateway.changes import Changes
+from gateway.documents import Documents
+from gateway.execution import Engine, load_schema
+from gateway.identity import Anonymous
+from gateway.metrics import HttpMetrics
+from gateway.operations import Operations
+from gateway.pages import pages
+from gateway.readiness import Readiness
+from gateway.remote import open_channels, services_on
+from gateway.reports import Reports
+from gateway.server import bind, serve
+from gateway.settings import GatewaySettings
+from gateway.spans import Spans
+from gateway.transports.http import HttpTransport
+from gateway.transports.websocket import Door, WebSocketTransport
+from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
+from services.runtime import logs
+from services.runtime.caller import Verifier
+from services.runtime.channels import ApiKeys, KeySet, ServiceIdentity, callers_token, no_token, traced
+from services.runtime.export import exporting
+from services.runtime.settings import load
+
+NOTICE_SECONDS = 0.5
+"""How long a load balancer has to see on /ready that we are leaving."""
+
+
+async def main() -> None:
+    settings = load(GatewaySettings)
+    logs.configure(settings, "gateway")
+    listener = bind(settings.listen)
+    async with AsyncExitStack() as stack:
+        endpoints = (settings.traces_endpoint, settings.otel_exporter_otlp_endpoint)
+        export = stack.enter_context(exporting("gateway", *endpoints))
+        channels = await stack.enter_async_context(open_channels(settings.targets()))
+        redis = await stack.enter_async_context(Redis.from_url(settings.redis_url.get_secret_value()))
+        auth = traced(channels["auth"], no_token)
+        identity = ServiceIdentity(auth, "gateway", settings.service_secret.get_secret_value())
+        reports = Reports(TracesServiceStub(traced(channels["traces"], identity.token)))
+        await stack.enter_async_context(reports.running())
+
+        anonymous = Anonymous(services_on(channels, no_token).auth) if settings.anonymous_access else None
+        schema, limits = load_schema(), settings.limits()
+        operations = Operations(
+            engine=Engine(schema, Documents(schema, limits, settings.document_cache_tokens), limits),
+            services=services_on(channels, anonymous.or_callers if anonymous else callers_token),
+            changes=Changes(redis, settings.max_queued_changes),
+            spans=Spans(reports, export),
+            recorded=settings.tracing == "on",
+            seconds=settings.request_seconds,
+        )
+        verifier = Verifier(KeySet(auth).fetch, ApiKeys(auth).principal)
+        door = Door(verifier, anonymous, settings.socket_init_seconds, settings.max_socket_operations)
+        websocket = WebSocketTransport(operations, door)
+        readiness = Readiness(channels)
+        metrics = HttpMetrics()
+        REGISTRY.register(metrics)
+        app = App(
+            HttpTransport(operations, limits.body_bytes),
+            websocket,
+            pages(readiness, settings.graphiql_assets),
+            metrics,
+            settings.graphiql_assets is not None,
+        )
+
+        async def leave() -> None:
+            readiness.draining = True
+            await asyncio.sleep(NOTICE_SECONDS)
+            await websocket.close()
+
+        await serve(app, listener, settings, leave)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,159 @@
+"""Documents that were parsed, measured and validated before, by their text."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import ClassVar
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    OperationType,
+    Token,
+    TokenKind,
+    parse,
+    validate,
+)
+
+from gateway.cost import Cost, cost_of
+from gateway.errors import RequestError
+from gateway.limits import LimitExceeded, Limits, check_shape
+
+MAX_ERRORS = 10
+LITERALS = {TokenKind.INT, TokenKind.FLOAT, TokenKind.STRING, TokenKind.BLOCK_STRING}
+UNSEEN = {TokenKind.SOF, TokenKind.EOF, TokenKind.COMMENT}
+
+
+class OperationUnknown(RequestError):
+    """The request names no operation that its document has."""
+
+    code: ClassVar[str] = "OPERATION_RESOLUTION_FAILURE"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a valid document."""
+
+    type: OperationType
+    label: str
+    """What its latencies are told apart by: type, name, and a hash of the document without its literals."""
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document, or why it is none."""
+
+    ast: DocumentNode | None
+    operations: Mapping[str | None, Operation]
+    """By name; under None, too, when there is only one."""
+    errors: tuple[GraphQLError, ...]
+    tokens: int
+
+    def operation(self, name: str | None) -> Operation:
+        """The one to be run. Raises OperationUnknown."""
+        try:
+            return self.operations[name]
+        except KeyError:
+            raise OperationUnknown(
+                f"there is no operation named {name!r}" if name else "operationName must say which operation to run"
+            ) from None
+
+
+class Documents:
+    """Keeps the documents that were used last, up to a number of tokens in all."""
+
+    def __init__(self, schema: GraphQLSchema, limits: Limits, capacity: int) -> None:
+        self._schema = schema
+        self._limits = limits
+        self._room = capacity
+        self._kept: dict[str, Document] = {}
+
+    def get(self, text: str) -> Document:
+        """The document with this text."""
+        document = self._kept.pop(text, None)
+        if document is None:
+            document = self._read(text)
+            self._room -= document.tokens
+            self._make_room()
+        self._kept[text] = document
+        return document
+
+    def _make_room(self) -> None:
+        while self._room < 0 and self._kept:
+            self._room += self._kept.pop(next(iter(self._kept))).tokens
+
+    def _read(self, text: str) -> Document:
+        try:
+            ast = _parse(text, self._limits)
+            tokens = list(_tokens(ast))
+            check_shape(ast, self._limits)
+            errors = validate(self._schema, ast, max_errors=MAX_ERRORS)
+            if errors:
+                return _refused(errors, "GRAPHQL_VALIDATION_FAILED", len(tokens))
+            return Document(ast, self._operations(ast, _signature(tokens)), (), len(tokens))
+        except GraphQLSyntaxError as error:
+            return _refused([error], "GRAPHQL_PARSE_FAILED", self._weight(text))
+        except LimitExceeded as error:
+            return _refused([GraphQLError(str(error), original_error=error)], error.code, self._weight(text))
+
+    def _weight(self, text: str) -> int:
+        """What a refused text is kept for: no more tokens than it can have."""
+        return min(len(text), self._limits.tokens) + 1
+
+    def _operations(self, ast: DocumentNode, signature: str) -> dict[str | None, Operation]:
+        operations: dict[str | None, Operation] = {}
+        for definition in ast.definitions:
+            if isinstance(definition, OperationDefinitionNode):
+                name = definition.name.value if definition.name else None
+                label = f"{definition.operation.value} {name or 'anonymous'} {signature}"
+                cost = cost_of(self._schema, ast, definition, self._limits.cost)
+                operations[name] = Operation(definition.operation, label, cost)
+        if len(operations) == 1:
+            operations[None] = next(iter(operations.values()))
+        return operations
+
+
+def _parse(text: str, limits: Limits) -> DocumentNode:
+    if len(text) > limits.document_characters:
+        raise LimitExceeded("DOCUMENT_CHARACTERS", "the document is too long", limits.document_characters)
+    try:
+        return parse(text, max_lexical_tokens=limits.tokens, max_comments=limits.tokens)
+    except GraphQLSyntaxError as error:
+        raise _limit_of(error, limits) or error from None
+
+
+def _limit_of(error: GraphQLSyntaxError, limits: Limits) -> LimitExceeded | None:
+    """graphql-core reports the limits that it keeps for us as syntax errors, told apart by their words alone."""
+    if error.message.endswith((" tokens. Parsing aborted.", " comments. Parsing aborted.")):
+        return LimitExceeded("TOKENS", "the document has too many tokens", limits.tokens)
+    if error.message.endswith(" nested too deeply. Parsing aborted."):
+        return LimitExceeded("DEPTH", "the document is too deep", limits.depth)
+    return None
+
+
+def _tokens(ast: DocumentNode) -> Iterable[Token]:
+    token = ast.loc.start_token if ast.loc else None
+    while token is not None:
+        yield token
+        token = token.next
+
+
+def _signature(tokens: Iterable[Token]) -> str:
+    """Eight hexadecimal digits that are the same for documents that differ in layout and literals only."""
+    words = (
+        "?" if token.kind in LITERALS else token.value or token.kind.value
+        for token in tokens
+        if token.kind not in UNSEEN
+    )
+    return sha256(" ".join(words).encode()).hexdigest()[:8]
+
+
+def _refused(errors: Iterable[GraphQLError], code: str, tokens: int) -> Document:
+    kept = tuple(errors)
+    for error in kept:
+        error.extensions = {**(error.extensions or {}), "code": code}
+    return Document(None, {}, kept, tokens)

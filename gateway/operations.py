@@ -1,0 +1,101 @@
+"""What surrounds every GraphQL operation, whatever it came by: its trace, its time, and its caller's token."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.changes import Changes
+from gateway.context import Context
+from gateway.execution import Answer, Engine, Prepared
+from gateway.remote import Services
+from gateway.spans import Measured, Spans, measure
+from services.runtime import telemetry
+from services.runtime.caller import Principal, act_as
+from services.runtime.deadlines import set_budget
+from services.runtime.telemetry import Recording, TraceContext
+
+FAULTS = {"INTERNAL_SERVER_ERROR", "SERVICE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
+"""Codes of errors that are not the client's."""
+
+
+class Running:
+    """One operation in progress."""
+
+    __slots__ = ("_measured", "_recording", "_spans", "failed", "label", "latency", "trace")
+
+    def __init__(self, trace: TraceContext, recording: Recording | None, spans: Spans) -> None:
+        self.trace = trace
+        self.label: str | None = None
+        """Of the operation, once it is known."""
+        self.failed = False
+        self.latency = 0
+        self._recording = recording
+        self._spans = spans
+        self._measured: Measured | None = None
+
+    def stop(self) -> None:
+        """Its answer is ready: time stands still."""
+        if self._recording is not None:
+            self.latency = self._recording.elapsed()
+
+    def measured(self) -> Measured | None:
+        """Where its time went, if that was recorded and the operation is known."""
+        if self._measured is None and self._recording is not None and self.label is not None:
+            self._measured = measure(self._recording, self.label, self.latency, self.failed)
+        return self._measured
+
+    def end(self) -> None:
+        """Judge the trace. After the answer has been sent, which is not to wait for it."""
+        measured = self.measured()
+        if measured is not None and self._recording is not None:
+            self._spans.end(self._recording, measured, self.failed)
+
+    def server_timing(self) -> str:
+        """Where the time went, in milliseconds, as the header of that name."""
+        measured = self.measured()
+        shares = measured.shares if measured else {}
+        parts = [f"{label.replace('/', '-').replace(' ', '-')};dur={time / 1e6:.3f}" for label, time in shares.items()]
+        return ", ".join([f"total;dur={self.latency / 1e6:.3f}", *parts])
+
+    @property
+    def traceresponse(self) -> str:
+        """The header that tells the client its trace, by the W3C's draft for responses."""
+        span_id = self._recording.base if self._recording else self.trace.parent_id or 1
+        return telemetry.traceparent(self.trace, span_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Begins operations and runs them."""
+
+    engine: Engine
+    services: Services
+    changes: Changes
+    spans: Spans
+    recorded: bool
+    seconds: float
+
+    def begin(self, traceparent: str | None = None, tracestate: str = "") -> Running:
+        """From now on, this task works for one operation."""
+        trace = telemetry.extract(traceparent, tracestate)
+        running = Running(trace, telemetry.begin("graphql", trace, self.recorded), self.spans)
+        set_budget(self.seconds)
+        return running
+
+    async def run(
+        self,
+        running: Running,
+        prepared: Prepared,
+        token: str | None,
+        principal: Principal | None = None,
+        event: Any = None,
+    ) -> Answer:
+        """Execute a prepared request for a caller. Raises Refused."""
+        act_as(principal, token)
+        running.label = prepared.operation.label
+        answer = await self.engine.execute(prepared, self.context(principal), event)
+        running.failed = not FAULTS.isdisjoint(answer.codes)
+        return answer
+
+    def context(self, principal: Principal | None) -> Context:
+        """What the resolvers of one run share."""
+        return Context(self.services, self.changes, principal)

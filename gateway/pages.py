@@ -1,0 +1,55 @@
+"""What the gateway serves beside GraphQL: readiness, metrics, and GraphiQL where its files are there."""
+
+from pathlib import Path
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from gateway.readiness import Readiness
+
+WEB = Path(__file__).parent / "web"
+PATHS = {"/graphql", "/health", "/ready", "/metrics"}
+"""Those that metrics tell apart."""
+
+
+def pages(readiness: Readiness, graphiql: Path | None) -> Starlette:
+    """The application that serves them."""
+
+    async def ready(_: Request) -> Response:
+        services = await readiness.report()
+        waiting_for = [service for service, state in services.items() if state != "serving"]
+        body = {
+            "ready": not waiting_for and not readiness.draining,
+            "draining": readiness.draining,
+            "services": services,
+        }
+        return JSONResponse(body, status_code=200 if body["ready"] else 503)
+
+    routes: list[BaseRoute] = [Route("/ready", ready), Route("/metrics", _metrics)]
+    if graphiql is not None:
+        routes += [
+            Route("/graphql", _graphiql),
+            Mount("/graphiql/page", StaticFiles(directory=WEB)),
+            Mount("/graphiql", StaticFiles(directory=graphiql)),
+        ]
+    return Starlette(routes=routes)
+
+
+def wants_graphiql(scope: Scope) -> bool:
+    """Whether a browser asks for a page, rather than a client for the answer to a query."""
+    if scope["method"] != "GET" or b"query=" in scope["query_string"]:
+        return False
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+
+
+async def _metrics(_: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _graphiql(_: Request) -> Response:
+    return FileResponse(WEB / "graphiql.html")

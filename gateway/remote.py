@@ -1,0 +1,79 @@
+"""The services behind the gateway: stubs whose failures say which service failed."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+
+from gateway.errors import RemoteError
+from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
+from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
+from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
+from services.runtime.channels import OPTIONS, Token, traced
+
+if TYPE_CHECKING:
+    from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
+    from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
+    from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
+    from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceAsyncStub
+
+Channels = Mapping[str, grpc.aio.Channel]
+"""Service name -> a plain channel to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """A stub for each, that carries the caller's token."""
+
+    auth: "AuthServiceAsyncStub"
+    agent_store: "AgentStoreServiceAsyncStub"
+    vector_search: "VectorSearchServiceAsyncStub"
+    graph: "GraphServiceAsyncStub"
+
+
+@asynccontextmanager
+async def open_channels(targets: Mapping[str, str]) -> AsyncIterator[Channels]:
+    """A channel to each target, by service name; closed at the end."""
+    async with AsyncExitStack() as stack:
+        yield {
+            service: await stack.enter_async_context(grpc.aio.insecure_channel(target, options=OPTIONS))
+            for service, target in targets.items()
+        }
+
+
+def services_on(channels: Channels, token: Token) -> Services:
+    """Stubs on the channels, whose calls carry the given token."""
+
+    def named(service: str) -> grpc.aio.Channel:
+        return cast(grpc.aio.Channel, _NamedChannel(traced(channels[service], token), service))
+
+    return Services(
+        auth=AuthServiceStub(named("auth")),
+        agent_store=AgentStoreServiceStub(named("agent_store")),
+        vector_search=VectorSearchServiceStub(named("vector_search")),
+        graph=GraphServiceStub(named("graph")),
+    )
+
+
+class _NamedChannel:
+    """What generated stubs need of a channel. The gateway calls no streaming RPC, so those stay as they are."""
+
+    def __init__(self, channel: grpc.aio.Channel, service: str) -> None:
+        self._channel = channel
+        self._service = service
+        self.stream_unary = channel.stream_unary
+        self.unary_stream = channel.unary_stream
+
+    def unary_unary(self, method: str, *args: Any, **options: Any) -> Any:
+        inner, service = self._channel.unary_unary(method, *args, **options), self._service
+
+        async def call(request: Any) -> Any:
+            try:
+                return await inner(request)
+            except grpc.aio.AioRpcError as error:
+                raise RemoteError(service, error) from error
+
+        return call
