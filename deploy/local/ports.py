@@ -3,13 +3,14 @@
 import asyncio
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import psutil
 
 from deploy.local.failure import StackError
 
 HOST = "127.0.0.1"
+MAX_PORT = 65_535
 FIXED_PORTS: Mapping[str, int] = {
     "postgres": 54320,
     "valkey": 63790,
@@ -26,6 +27,17 @@ FREE_PORTS: Mapping[str, int] = dict.fromkeys(FIXED_PORTS, 0)
 
 # Below every system's range for outgoing connections, which would otherwise take a port between our look and our use.
 FREE_RANGE = range(20_000, 32_000)
+
+
+def parse(words: Sequence[str]) -> dict[str, int]:
+    """From words such as `gateway=4001`. Raises StackError for what is none."""
+    ports = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        if name not in FIXED_PORTS or not number.isdecimal() or int(number) > MAX_PORT:
+            raise StackError(f"{word!r} names no port. Say PART=NUMBER; the parts are {', '.join(FIXED_PORTS)}.")
+        ports[name] = int(number)
+    return ports
 
 
 def settle(wanted: Mapping[str, int]) -> dict[str, int]:

@@ -8,8 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from asyncpg import PostgresError
+
 from deploy.local import graphiql, jars, neo4j, postgres, services, valkey
 from deploy.local.addresses import Addresses
+from deploy.local.failure import StackError
 from deploy.local.order import Needs, closure, in_order, reverse
 from deploy.local.ports import FIXED_PORTS, FREE_PORTS, require_free, settle
 from deploy.local.processes import Service, Supervised, end_left_over
@@ -89,6 +92,10 @@ class Stack(Addresses):
         """By name, of those that run."""
         return {name: process.pid for name, process in self._processes.items() if process.pid is not None}
 
+    def ended(self) -> Sequence[str]:
+        """What was started and does not run."""
+        return [name for name, process in self._processes.items() if process.pid is None]
+
     async def start(self, name: str) -> None:
         """Start a process again, on the same port, and wait until it is ready."""
         await self._processes[name].start()
@@ -146,7 +153,10 @@ class Stack(Addresses):
     async def _migrate(self) -> None:
         await postgres.prepare_database(self.state, self.ports["postgres"])
         for schema in postgres.SCHEMAS:
-            await migrate(self.database_url(postgres.OWNER), schema, services.migrations(schema))
+            try:
+                await migrate(self.database_url(postgres.OWNER), schema, services.migrations(schema))
+            except (ValueError, PostgresError) as error:
+                raise StackError(f"The migrations of {schema} cannot be applied: {error}.") from error
 
     async def _stop_all(self) -> None:
         await in_order(reverse(self._needs), self._end)
