@@ -1,32 +1,28 @@
 """One real stack for the whole session, and strangers to call it as."""
 
-import itertools
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import grpc
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 from hypothesis import settings
 
+from deploy.local.stack import Stack, StackOptions
 from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from services.runtime import channels
 from services.runtime.errors import DETAILS_KEY
 
-if TYPE_CHECKING:
-    from deploy.local.stack import Stack
-
 settings.register_profile("untimed", deadline=None)  # a machine may stall; timings never fail a test
 settings.load_profile("untimed")
 
 PASSWORD = "correct horse battery staple"
-_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +41,15 @@ Connect = Callable[..., Any]
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def stack(tmp_path_factory: Any) -> AsyncIterator["Stack"]:
+async def stack(tmp_path_factory: Any) -> AsyncIterator[Stack]:
     """PostgreSQL, Valkey, Neo4j and every process of ours, on free ports."""
-    from deploy.local.stack import Stack, StackOptions
-
     state = Path(os.environ.get("TEST_STATE") or tmp_path_factory.mktemp("state"))
     async with Stack(StackOptions.for_tests(state)) as running:
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def connect_as(stack: "Stack") -> AsyncIterator[Connect]:
+async def connect_as(stack: Stack) -> AsyncIterator[Connect]:
     """Stubs on real channels; see Connect."""
     async with AsyncExitStack() as resources:
         raw: dict[str, grpc.aio.Channel] = {}
@@ -77,10 +71,10 @@ async def connect_as(stack: "Stack") -> AsyncIterator[Connect]:
 
 async def register(connect_as: Connect) -> Tenant:
     """A new organization and its owner."""
-    number = next(_numbers)
-    email = f"owner-{os.getpid()}-{number}@example.org"
+    unique = uuid4().hex[-12:]
+    email = f"owner-{unique}@example.org"
     request = auth_pb2.RegisterRequest(
-        email=email, password=PASSWORD, display_name=f"Owner {number}", organization_name=f"Organization {number}"
+        email=email, password=PASSWORD, display_name=f"Owner {unique}", organization_name=f"Organization {unique}"
     )
     answer = await connect_as(AuthServiceStub).Register(request)
     return Tenant(UUID(answer.organization.id), answer.user.id, email, PASSWORD, answer.access_token.token)
@@ -106,7 +100,7 @@ def reason(error: grpc.aio.AioRpcError) -> str:
     return str(info.reason)
 
 
-async def service_token(stack: "Stack", service: str) -> str:
+async def service_token(stack: Stack, service: str) -> str:
     """A token of one of our own services, by its own secret."""
     async with channels.connect(stack.targets["auth"], channels.no_token) as auth:
         token = await channels.ServiceIdentity(auth, service, stack.secrets.services[service]).token()

@@ -1,0 +1,89 @@
+"""Blame is right about a delay that was put there: the label moves by what was injected, and only that label."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from benchmarks.load import Plan, run
+from benchmarks.scenarios import DEMO
+from deploy import blame
+from deploy.local.demo import seed
+from deploy.local.stack import Stack, say_nothing
+from neurectomy.traces.v1 import traces_pb2 as pb
+
+MS = 1_000_000
+INJECTED = 50 * MS
+SLACK = 3 * MS
+RATE, SECONDS = 20.0, 10.0
+
+POLICY = """
+ALTER POLICY tenant ON vector_search.points USING (
+    organization_id = (SELECT nullif(current_setting('app.organization_id', true), '')::uuid {sleep})
+    OR (SELECT current_setting('app.all_organizations', true) = 'on')
+)
+"""
+SLEEP = "FROM (SELECT pg_sleep(0.05)) AS injected"
+
+
+@asynccontextmanager
+async def slow_search(stack: Stack) -> AsyncIterator[None]:
+    """Each statement that reads points takes 50 ms more: their policy's sub-select, evaluated once, sleeps."""
+    connection: Any = await asyncpg.connect(stack.database_url("neurectomy_owner"))
+    try:
+        await connection.execute(POLICY.format(sleep=SLEEP))
+        try:
+            yield
+        finally:
+            await connection.execute(POLICY.format(sleep=""))
+    finally:
+        await connection.close()
+
+
+async def _loaded(stack: Stack, name: str, seconds: float = SECONDS) -> None:
+    query = f"query {name} {DEMO.strip()}"
+    plan = Plan(f"{stack.gateway_url}/graphql", query, RATE, seconds, warm_up_seconds=1, connections=16)
+    outcome = await run(plan)
+    assert outcome.errors == 0, outcome.answers
+    await asyncio.sleep(2.5)  # the gateway reports every second
+
+
+async def _judged(traces: Any, name: str, percentile: float) -> pb.BlameResponse:
+    (operation,) = [
+        one.operation for one in await blame.operations(traces, 300) if one.operation.startswith(f"query {name} ")
+    ]
+    return await blame.judge(traces, operation, percentile, 300)
+
+
+async def test_an_injected_delay_is_owed_by_its_statement_and_by_nothing_else(stack: Stack) -> None:
+    await seed(stack, say_nothing)
+    await _loaded(stack, "WarmUp", seconds=3.0)
+    await _loaded(stack, "Before")
+    async with slow_search(stack):
+        await _loaded(stack, "After")
+    async with blame.traces(stack.targets["auth"], stack.targets["traces"], stack.secrets.services["cli"]) as traces:
+        for percentile in (50.0, 80.0):
+            for name in ("Before", "After"):
+                _check_sums(await _judged(traces, name, percentile))
+        before, after = await _judged(traces, "Before", 50.0), await _judged(traces, "After", 50.0)
+    moved = _moved(before, after)
+    assert moved.pop("vector_search/postgres") == pytest.approx(INJECTED, abs=SLACK)
+    assert {label: change for label, change in moved.items() if abs(change) > 4 * SLACK} == {}
+    assert after.parts
+    assert max(after.parts, key=lambda part: part.duration_ns).label == "vector_search/postgres"
+
+
+def _check_sums(answer: pb.BlameResponse) -> None:
+    assert sum(part.duration_ns for part in answer.parts) == answer.latency_ns
+    assert sum(part.excess_ns for part in answer.parts) == answer.latency_ns - answer.median_ns
+    assert sum(part.tail_ns for part in answer.parts) == answer.tail_ns
+
+
+def _moved(before: pb.BlameResponse, after: pb.BlameResponse) -> dict[str, int]:
+    moved = {part.label: part.duration_ns for part in after.parts}
+    for part in before.parts:
+        moved[part.label] = moved.get(part.label, 0) - part.duration_ns
+    return moved
