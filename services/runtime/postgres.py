@@ -94,9 +94,9 @@ class Database:
     async def _transaction(self, scope: str, read_only: bool) -> AsyncIterator[Statements]:
         try:
             async with self._connection() as connection:
-                statements = Statements(connection)
-                await statements.execute("BEGIN", _begin(scope, read_only))
+                statements, begin = Statements(connection), _begin(scope, read_only)
                 try:
+                    await statements.execute("BEGIN", begin)
                     yield statements
                 except asyncpg.InterfaceError as error:
                     await _roll_back(connection)
