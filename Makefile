@@ -13,7 +13,12 @@ STAMP := $(VENV)/installed
 export NEURECTOMY_STATE := $(STATE)
 export NEURECTOMY_SINCE := $(shell date +%s)
 
-.PHONY: help run test check fmt bench clean venv
+.PHONY: help run test check lint proto fmt bench clean venv
+
+PROTOS = $(shell cd protos && find neurectomy -name '*.proto' | sort)
+# $(call generate,FOLDER): the stubs of all protos, into a folder that is there
+generate = cd protos && PATH="$(abspath $(BIN)):$$PATH" $(abspath $(BIN))/python -m grpc_tools.protoc -I. \
+  --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 help: ## what there is to call
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,13 +29,20 @@ run: $(STAMP) ## the whole system on this machine, with demo data; Ctrl-C ends i
 test: $(STAMP) ## every test, on real stores and real processes
 	@$(BIN)/pytest $(TESTS)
 
-check: $(STAMP) ## what CI runs: linters, types, contracts, protos, tests
+check: lint test ## what CI runs: linters, types, contracts, protos, tests
+
+lint: $(STAMP) ## all of that but the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
-	@$(BIN)/pytest $(TESTS)
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; ($(call generate,"$$folder")); \
+	  diff -r "$$folder" protos/gen || { echo "protos/gen is not what the protos say: run make proto"; exit 1; }
+
+proto: $(STAMP) ## generate protos/gen anew from the protos
+	@rm -rf protos/gen && mkdir protos/gen
+	@$(call generate,gen)
 
 fmt: $(STAMP) ## repair what the linter and the formatter can repair
 	$(BIN)/ruff check --fix

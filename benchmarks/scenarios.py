@@ -1,7 +1,7 @@
-"""The queries that are measured, by name."""
+"""The queries that are measured, by name: selection sets, so that each run can give its operation a name."""
 
-SIMPLE = "query Simple { agents(first: 1) { id name description status type tags createTime updateTime etag } }"
-AGENTS = "query { agents { id name } }"
+SIMPLE = "{ agents(first: 1) { id name description status type tags createTime updateTime etag } }"
+AGENTS = "{ agents { id name } }"
 DEMO = """
 { agents(first: 3) {
     name
@@ -12,6 +12,6 @@ DEMO = """
     collaborators(depth: 2) { name }
 } }
 """
-COMPLEX = "query Complex { agents(first: 20) { id name executions(first: 5) { id status durationMs version } } }"
+COMPLEX = "{ agents(first: 20) { id name executions(first: 5) { id status durationMs version } } }"
 
 SCENARIOS = {"simple": SIMPLE, "agents": AGENTS, "demo": DEMO, "complex": COMPLEX}

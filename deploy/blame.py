@@ -1,14 +1,22 @@
 """`neurectomy blame` and `neurectomy trace`: what the traces service knows, as tables for a terminal or as JSON."""
 
+import json
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from deploy.local.addresses import Addresses
+from deploy.local.failure import StackError
+from deploy.local.state import State
 from neurectomy.traces.v1 import traces_pb2 as pb
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from services.runtime import channels
@@ -23,11 +31,34 @@ BAR_WIDTH = 24
 
 @asynccontextmanager
 async def traces(auth_target: str, traces_target: str, secret: str) -> AsyncIterator["TracesServiceAsyncStub"]:
-    """The traces service, as the operator at the command line."""
+    """The traces service, as the operator at the command line. Its errors come out as StackError."""
     async with channels.connect(auth_target, channels.no_token) as auth:
         identity = channels.ServiceIdentity(auth, "cli", secret)
         async with channels.connect(traces_target, identity.token) as channel:
-            yield TracesServiceStub(channel)
+            try:
+                yield TracesServiceStub(channel)
+            except grpc.aio.AioRpcError as error:
+                raise StackError(f"The traces service answers {error.code().name}: {error.details()}") from error
+
+
+@asynccontextmanager
+async def of_running(state: Path) -> AsyncIterator["TracesServiceAsyncStub"]:
+    """The traces service of the stack that uses the folder. Raises StackError when none does."""
+    addresses = Addresses.of_running(State(state))
+    targets, secret = addresses.targets, addresses.secrets.services["cli"]
+    async with traces(targets["auth"], targets["traces"], secret) as stub:
+        yield stub
+
+
+async def find(stub: "TracesServiceAsyncStub", words: str, window_seconds: int) -> str:
+    """The one operation that is meant by a part of its name, or the most frequent of those. Raises StackError."""
+    seen = [one.operation for one in await operations(stub, window_seconds)]
+    if not seen:
+        raise StackError(f"No request came in the last {window_seconds} s, so there is nothing to blame anyone for.")
+    found = [name for name in seen if words in name]
+    if not found:
+        raise StackError(f"No operation has {words!r} in its name. There are:\n  " + "\n  ".join(seen))
+    return words if words in found else found[0]
 
 
 async def operations(stub: "TracesServiceAsyncStub", window_seconds: int) -> list[pb.Operation]:
@@ -42,6 +73,25 @@ async def judge(
     """The split of a percentile of one operation's latency."""
     window = Duration(seconds=window_seconds)
     return await stub.Blame(pb.BlameRequest(operation=operation, percentile=percentile, window=window))
+
+
+async def opened(stub: "TracesServiceAsyncStub", trace_id: str) -> pb.GetTraceResponse:
+    """One kept trace."""
+    return await stub.GetTrace(pb.GetTraceRequest(trace_id=trace_id))
+
+
+def seconds_of(duration: str) -> int:
+    """The seconds of `90s`, `5m`, `2h` or a bare number of seconds. Raises StackError."""
+    match = re.fullmatch(r"(\d+)([smh]?)", duration)
+    if match is None or int(match[1]) == 0:
+        raise StackError(f"{duration!r} is no length of time. Write it as 90s, 5m or 2h.")
+    return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3_600}[match[2]]
+
+
+def as_json(answer: pb.BlameResponse | pb.GetTraceResponse) -> str:
+    """The answer with its proto names; 64-bit integers are strings, as in the proto's own JSON form."""
+    fields = MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return json.dumps(fields, indent=2)
 
 
 def blame_table(answer: pb.BlameResponse, percentile: float) -> RenderableType:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from deploy.local.failure import StackError
 from deploy.local.ports import parse
@@ -79,6 +79,54 @@ def seed(state: StateFolder = DEFAULT_STATE) -> None:
 
         done = asyncio.run(load(Addresses.of_running(State(state)), lambda step, now: console.print(f"{step}: {now}")))
         console.print("The demo data is loaded." if done else "The demo data was there already.")
+
+
+@app.command()
+def blame(
+    operation: Annotated[str, typer.Argument(help="A part of its name; the most frequent operation if left out.")] = "",
+    percentile: Annotated[float, typer.Option(help="From 50 up to, not including, 100.")] = 99.0,
+    window: Annotated[str, typer.Option(help="How far back: 90s, 5m, 2h.")] = "5m",
+    as_json: Annotated[bool, typer.Option("--json", help="For a program instead of a person.")] = False,
+    state: StateFolder = DEFAULT_STATE,
+) -> None:
+    """Say which service an operation's P99 is owed to: the parts sum to it exactly."""
+    with told_plainly():
+        from deploy import blame as answers
+
+        async def ask() -> None:
+            async with answers.of_running(state) as traces:
+                seconds = answers.seconds_of(window)
+                name = await answers.find(traces, operation, seconds)
+                answer = await answers.judge(traces, name, percentile, seconds)
+            show(answers.as_json(answer) if as_json else answers.blame_table(answer, percentile))
+
+        asyncio.run(ask())
+
+
+@app.command()
+def trace(
+    trace_id: Annotated[str, typer.Argument(help="32 hexadecimal digits, as in `traceresponse` and in every error.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For a program instead of a person.")] = False,
+    state: StateFolder = DEFAULT_STATE,
+) -> None:
+    """Draw a kept trace, with its critical path."""
+    with told_plainly():
+        from deploy import blame as answers
+
+        async def ask() -> None:
+            async with answers.of_running(state) as traces:
+                answer = await answers.opened(traces, trace_id)
+            show(answers.as_json(answer) if as_json else answers.trace_table(answer))
+
+        asyncio.run(ask())
+
+
+def show(what: RenderableType) -> None:
+    """JSON goes out as it is, for a program; the rest is drawn."""
+    if isinstance(what, str):
+        typer.echo(what)
+    else:
+        console.print(what)
 
 
 def wait_until_ended(folder: State) -> None:

@@ -1,0 +1,87 @@
+"""`python -m benchmarks load`: put the running stack under an open-loop load and say who owes its P99."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.load import Outcome, Plan, run
+from benchmarks.scenarios import SCENARIOS
+from deploy import blame
+from deploy.cli import DEFAULT_STATE, StateFolder, told_plainly
+from deploy.local.addresses import Addresses
+from deploy.local.processes import noted
+from deploy.local.state import State
+
+REPORTED_SECONDS = 2.5
+"""The gateway reports its latencies once a second."""
+PARTS = ("gateway", "auth", "agent_store", "vector_search", "graph", "traces", "postgres", "neo4j", "valkey")
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+
+@app.callback()
+def benchmarks() -> None:
+    """Measure the stack that `make run` started."""
+
+
+@app.command()
+def load(
+    scenario: Annotated[str, typer.Argument(help=f"One of {', '.join(SCENARIOS)}.")] = "demo",
+    rate: Annotated[float, typer.Option(min=0.1, max=100_000, help="Requests due per second.")] = 60.0,
+    duration: Annotated[float, typer.Option(min=1, max=3_600, help="Seconds, after 2 s of warm-up.")] = 60.0,
+    state: StateFolder = DEFAULT_STATE,
+) -> None:
+    """Ask one query at a fixed rate; latency counts from the moment a request was due."""
+    with told_plainly():
+        if scenario not in SCENARIOS:
+            raise typer.BadParameter(f"there is no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
+        asyncio.run(_load(scenario, rate, duration, state))
+
+
+async def _load(scenario: str, rate: float, duration: float, state: Path) -> None:
+    addresses = Addresses.of_running(State(state))
+    # A name of its own for each run, so that blame speaks of this one alone.
+    name = f"Load{scenario.title()}{int(time.time()):x}"
+    plan = Plan(f"{addresses.gateway_url}/graphql", f"query {name} {SCENARIOS[scenario].strip()}", rate, duration)
+    before = _cpu_seconds(addresses)
+    outcome = await run(plan)
+    cpu = {part: seconds - before[part] for part, seconds in _cpu_seconds(addresses).items() if part in before}
+    requests = rate * (duration + plan.warm_up_seconds)
+    console.print(_table(scenario, rate, outcome, {part: seconds / requests for part, seconds in cpu.items()}))
+    await asyncio.sleep(REPORTED_SECONDS)
+    async with blame.of_running(state) as traces:
+        operation = await blame.find(traces, name, int(duration) + 30)
+        console.print(blame.blame_table(await blame.judge(traces, operation, 99.0, int(duration) + 30), 99.0))
+
+
+def _cpu_seconds(addresses: Addresses) -> dict[str, float]:
+    """User and system time of each part of the stack so far, with its children."""
+    found = {part: noted(addresses.state.pid_file(part)) for part in PARTS}
+    return {part: _family_seconds(process) for part, process in found.items() if process is not None}
+
+
+def _family_seconds(process: psutil.Process) -> float:
+    times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
+
+
+def _table(scenario: str, rate: float, outcome: Outcome, cpu: dict[str, float]) -> Table:
+    table = Table(title=f"{scenario}, {rate:g} requests/s due", title_justify="left", show_header=False)
+    table.add_row("answered", f"{len(outcome.latencies):,}, {len(outcome.latencies) / outcome.elapsed:,.1f} a second")
+    table.add_row("not ok", ", ".join(f"{name}: {n}" for name, n in outcome.answers.items() if name != "ok") or "none")
+    for percent in (50.0, 90.0, 99.0):
+        table.add_row(f"P{percent:g}", f"{outcome.percentile(percent) * 1_000:,.2f} ms")
+    table.add_row("CPU", f"{sum(cpu.values()) * 1_000:,.2f} ms a request")
+    table.add_row("", ", ".join(f"{part} {seconds * 1_000:,.2f}" for part, seconds in cpu.items()))
+    return table
+
+
+if __name__ == "__main__":
+    app()
