@@ -106,8 +106,7 @@ def _plain(value: Value) -> Any:
 
 
 def _struct(value: dict[str, Any] | None) -> Struct | None:
-    """A dict as a Struct; an empty one costs nothing and reads the same as none."""
-    if not value:
+    if value is None:
         return None
     struct = Struct()
     struct.update(value)
@@ -125,18 +124,20 @@ def _duration(span: timedelta) -> Duration:
 
 
 def agent(row: Row) -> pb.Agent:
-    """An agent, from its own row or from that of a version."""
+    """An agent, from its own row or from that of a version. Empty configurations are left unset: that costs nothing."""
     return pb.Agent(
         id=str(row["id"]),
         name=row["name"],
         description=row["description"],
         status=AGENT_STATUS_NUMBERS[row["status"]],
         type=row["type"],
-        model=pb.Model(provider=row["model_provider"], name=row["model_name"], config=_struct(row["model_config"])),
+        model=pb.Model(
+            provider=row["model_provider"], name=row["model_name"], config=_struct(row["model_config"] or None)
+        ),
         system_prompt=row["system_prompt"],
         capabilities=row["capabilities"],
-        memory_config=_struct(row["memory_config"]),
-        retrieval_config=_struct(row["retrieval_config"]),
+        memory_config=_struct(row["memory_config"] or None),
+        retrieval_config=_struct(row["retrieval_config"] or None),
         tags=row["tags"],
         owner_id=str(row["owner_id"]),
         topics=row["topics"],

@@ -23,6 +23,7 @@ ENDINGS: dict[str, dict[str, Any]] = {
     "well": {"status": SUCCEEDED, "output": {"answer": [42.0, None]}, "input_tokens": 2**40, "output_tokens": 1},
     "badly": {"status": FAILED, "error": "e" * 10_000, "output": {"partial": True}},
     "without a word": {"status": SUCCEEDED},
+    "with nothing": {"status": SUCCEEDED, "output": {}},
 }
 
 
