@@ -1,6 +1,6 @@
 """Jars that a lock file names: fetched once per user, and compared with their hashes at every start.
 
-`python -m deploy.local.jars NAME` writes jars/NAME/jgo.lock.toml anew from jars/NAME/jgo.toml.
+`python -m deploy.local.jars NAME` writes locks/NAME/jgo.lock.toml anew from locks/NAME/jgo.toml.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from jgo.maven import MavenContext
 
 from deploy.local.failure import StackError
 
-LOCKS = Path(__file__).with_name("jars")
+LOCKS = Path(__file__).with_name("locks")
 LOCK = "jgo.lock.toml"
 AT_ONCE = 8
 ATTEMPTS = 3
@@ -37,12 +37,12 @@ def cache() -> Path:
 
 
 def folder(name: str) -> Path:
-    """Where the jars of jars/NAME/jgo.lock.toml are kept; another lock has another folder."""
+    """Where the jars of locks/NAME/jgo.lock.toml are kept; another lock has another folder."""
     return cache() / f"{name}-{_sha256(LOCKS / name / LOCK)[:12]}"
 
 
 async def fetch(name: str, progress: Progress) -> Path:
-    """A folder with exactly the jars of jars/NAME/jgo.lock.toml. Raises StackError naming the one that is broken."""
+    """A folder with exactly the jars of locks/NAME/jgo.lock.toml. Raises StackError naming the one that is broken."""
     target = folder(name)
     target.mkdir(parents=True, exist_ok=True)
     jars = LockFile.load(LOCKS / name / LOCK).dependencies
@@ -109,7 +109,7 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def lock(name: str) -> None:
-    """Resolve jars/NAME/jgo.toml and write down every jar with its hash."""
+    """Resolve locks/NAME/jgo.toml and write down every jar with its hash."""
     with chdir(LOCKS / name), TemporaryDirectory() as folder:
         builder = EnvironmentBuilder(context=MavenContext(repo_cache=Path(folder)))
         builder.resolve_lockfile(EnvironmentSpec.load(Path("jgo.toml"))).save(Path(LOCK))

@@ -113,23 +113,19 @@ class Supervised:
     async def stop(self) -> None:
         """End it politely, or by force when that takes too long."""
         process = self._process
-        if process is None or process.returncode is not None:
-            return
-        process.send_signal(self._service.stop_signal)
-        try:
-            await asyncio.wait_for(process.wait(), self._service.stop_seconds)
-        except TimeoutError:
-            await self.kill()
-        self._service.pid_file.unlink(missing_ok=True)
+        if process is not None and process.returncode is None:
+            process.send_signal(self._service.stop_signal)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), self._service.stop_seconds)
+        await self.kill()
 
     async def kill(self) -> None:
         """End it at once, with its process group, as kill -9 does."""
         process = self._process
-        if process is None or process.returncode is not None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.wait_for(process.wait(), KILLED_SECONDS)
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await asyncio.wait_for(process.wait(), KILLED_SECONDS)
         self._service.pid_file.unlink(missing_ok=True)
 
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
@@ -157,7 +153,8 @@ def log_end(log: Path) -> int:
 
 def write_pid(file: Path, pid: int) -> None:
     """Note a process so that it can be told from a later one with the same number."""
-    file.write_text(f"{pid} {psutil.Process(pid).create_time()}")
+    with suppress(psutil.NoSuchProcess):  # it may have died at once; whoever waits for it finds out
+        file.write_text(f"{pid} {psutil.Process(pid).create_time()}")
 
 
 def noted(file: Path) -> psutil.Process | None:
