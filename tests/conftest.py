@@ -55,7 +55,7 @@ async def connect_as(stack: Stack) -> AsyncIterator[Connect]:
         raw: dict[str, grpc.aio.Channel] = {}
 
         def connect(stub: Callable[[grpc.aio.Channel], Any], caller: Tenant | str | None = None) -> Any:
-            token = caller.token if isinstance(caller, Tenant) else caller
+            token = caller if caller is None or isinstance(caller, str) else caller.token
 
             async def given() -> str | None:
                 return token
