@@ -6,15 +6,17 @@ along the critical path, and added to the operation's histogram, which goes to t
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import exp
+
+import msgspec
 
 from gateway.reports import Reports
 from services.runtime.export import SpanExport
-from services.runtime.span_wire import OK, Kind, Placed, span_id, unpack
+from services.runtime.span_wire import OK, Kind, Span, peer_of, span_id, unpack
 from services.runtime.telemetry import UNKNOWN, Recording
-from services.traces.critical_path import Path, Span, calls, critical_path, shares
+from services.traces.critical_path import Path, calls, critical_path, shares
 from services.traces.population import Request
 
 SERVICE = "gateway"
@@ -22,8 +24,10 @@ DROPPED = "neurectomy.spans.dropped"
 MAX_OPERATIONS = 1_000
 SAMPLED_OF = 1_000
 KEPT_PER_SECOND, KEPT_AT_ONCE = 10.0, 50.0
-QUANTILE, STEP = 0.99, 0.2
-SLOWER, FASTER = exp(STEP * QUANTILE), exp(-STEP * (1 - QUANTILE))
+RECENT = 256
+JUDGED_AFTER = 32
+"""So many requests of an operation are kept as far as the allowance goes, and so often its threshold is found anew."""
+QUANTILE = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +53,35 @@ def _spans(recording: Recording, operation: str, latency: int, failed: bool) -> 
     yield Span(base, None, SERVICE, Kind.SERVER, operation, 0, latency, UNKNOWN if failed else OK)
     for index, parent, kind, name, start, duration, status, child, attributes in recording.spans:
         own_id, end = span_id(base, index), start + duration
-        peer = _peer(name) if kind == Kind.CLIENT else ""
+        peer = peer_of(name) if kind == Kind.CLIENT else ""
         yield Span(own_id, span_id(base, parent), SERVICE, kind, name, start, end, status, attributes, peer)
         if child is not None:
-            for placed in unpack(child, own_id, start, duration):
-                yield Span(*placed)
-
-
-def _peer(method: str) -> str:
-    """`/neurectomy.graph.v1.GraphService/BatchTraverse` -> `graph`."""
-    return method.split(".")[1] if method.startswith("/neurectomy.") else ""
+            yield from unpack(child, own_id, start, duration)
 
 
 def _dropped(spans: list[Span]) -> int:
     """How many spans the services had no room for."""
     return sum(int(span.attributes.get(DROPPED, 0)) for span in spans if span.attributes)
+
+
+class Recent:
+    """The latest latencies of an operation, and the P99 of these."""
+
+    __slots__ = ("_latencies", "_seen", "_threshold")
+
+    def __init__(self) -> None:
+        self._latencies: deque[int] = deque(maxlen=RECENT)
+        self._threshold = 0
+        self._seen = 0
+
+    def is_slow(self, latency: int) -> bool:
+        """Whether it is among the slowest hundredth of late; the first ones all are."""
+        slow = latency >= self._threshold
+        self._latencies.append(latency)
+        self._seen += 1
+        if self._seen % JUDGED_AFTER == 0:
+            self._threshold = sorted(self._latencies)[int(QUANTILE * len(self._latencies))]
+        return slow
 
 
 class Spans:
@@ -73,27 +91,30 @@ class Spans:
         self._reports = reports
         self._export = export
         self._clock = clock
-        self._thresholds: dict[str, float] = {}
+        self._recent: dict[str, Recent] = {}
         self._allowance = KEPT_AT_ONCE
         self._counted = clock()
 
     def end(self, recording: Recording, measured: Measured, failed: bool) -> None:
-        """Count the request, and keep its trace if it is slow for its operation, failed, sampled or asked for."""
-        trace, path, operation = recording.trace, measured.path, measured.operation
+        """Keep the trace if it is slow for its operation, failed, sampled or asked for; count the request in any case.
+
+        Only a kept trace's id is counted with it, so that whoever is blamed can be looked at.
+        """
+        path, operation = measured.path, measured.operation
+        wanted = failed or recording.trace.sampled or random.randrange(SAMPLED_OF) == 0
+        kept = (self._is_slow(operation, measured.latency) or wanted) and self._may_keep()
+        trace_id = recording.trace.trace_id if kept else ""
         flags = path.incomplete, path.ambiguous, recording.dropped + _dropped(measured.spans)
-        self._reports.add(operation, Request(measured.latency, 1, measured.shares, calls(path), trace.trace_id, *flags))
-        slow = self._is_slow(operation, measured.latency)
-        if (slow or failed or trace.sampled or random.randrange(SAMPLED_OF) == 0) and self._may_keep():
+        self._reports.add(operation, Request(measured.latency, 1, measured.shares, calls(path), trace_id, *flags))
+        if kept:
             self._keep(recording, measured)
 
     def _is_slow(self, operation: str, latency: int) -> bool:
-        """Follows the operation's P99: up by much where a request is above it, down by little where it is not."""
-        threshold = self._thresholds.pop(operation, float(latency))
-        slow = latency >= threshold
-        self._thresholds[operation] = threshold * (SLOWER if slow else FASTER)
-        if len(self._thresholds) > MAX_OPERATIONS:
-            del self._thresholds[next(iter(self._thresholds))]
-        return slow
+        recent = self._recent.pop(operation, None) or Recent()
+        self._recent[operation] = recent
+        if len(self._recent) > MAX_OPERATIONS:
+            del self._recent[next(iter(self._recent))]
+        return recent.is_slow(latency)
 
     def _may_keep(self) -> bool:
         """Ten a second, lest an outage drown whoever looks at it."""
@@ -108,19 +129,5 @@ class Spans:
     def _keep(self, recording: Recording, measured: Measured) -> None:
         epoch = time.time_ns() - recording.elapsed()
         root, *inner = measured.spans
-        placed = [_placed(root, recording.trace.parent_id), *(_placed(span, span.parent_id) for span in inner)]
-        self._export.spans(recording.trace.trace_id, placed, epoch)
-
-
-def _placed(span: Span, parent_id: int | str | None) -> Placed:
-    return Placed(
-        int(span.span_id),
-        None if parent_id is None else int(parent_id),
-        span.service,
-        span.kind,
-        span.name,
-        span.start,
-        span.end,
-        span.status,
-        span.attributes,
-    )
+        root = msgspec.structs.replace(root, parent_id=recording.trace.parent_id)
+        self._export.spans(recording.trace.trace_id, [root, *inner], epoch)

@@ -15,7 +15,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from uuid_utils import uuid4
 
-from services.runtime.span_wire import OK, Kind, Placed, unpack
+from services.runtime.span_wire import OK, Kind, Span, unpack
 
 if TYPE_CHECKING:
     from services.runtime.telemetry import TraceContext
@@ -40,7 +40,7 @@ class SpanExport:
         if spans:
             self.spans(trace.trace_id, spans, time.time_ns() - max(span.end for span in spans))
 
-    def spans(self, trace_id: str, spans: Iterable[Placed], epoch: int) -> None:
+    def spans(self, trace_id: str, spans: Iterable[Span], epoch: int) -> None:
         """Export spans; `epoch` is what must be added to their times to make them nanoseconds since 1970."""
         for span in spans:
             readable = _readable(int(trace_id, 16), span, epoch, self._service)
@@ -63,9 +63,9 @@ def exporting(service: str, *endpoints: str | None) -> Iterator[SpanExport]:
             processor.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _readable(trace_id: int, span: Placed, epoch: int, own_service: str) -> ReadableSpan:
-    context = SpanContext(trace_id, span.span_id, is_remote=False, trace_flags=SAMPLED)
-    parent = SpanContext(trace_id, span.parent_id, is_remote=True, trace_flags=SAMPLED) if span.parent_id else None
+def _readable(trace_id: int, span: Span, epoch: int, own_service: str) -> ReadableSpan:
+    context = SpanContext(trace_id, int(span.span_id), is_remote=False, trace_flags=SAMPLED)
+    parent = SpanContext(trace_id, int(span.parent_id), is_remote=True, trace_flags=SAMPLED) if span.parent_id else None
     return ReadableSpan(
         name=span.name.lstrip("/"),
         context=context,
@@ -86,7 +86,7 @@ def _resource(service: str, own: bool) -> Resource:
     return Resource({"service.name": service, "service.version": version("neurectomy"), **instance})
 
 
-def _attributes(span: Placed) -> dict[str, Any]:
+def _attributes(span: Span) -> dict[str, Any]:
     attributes: dict[str, Any] = {"neurectomy.kind": int(span.kind), **(span.attributes or {})}
     if store := STORES.get(Kind(span.kind)):
         attributes |= {"db.system.name": store, "db.query.summary": span.name}
@@ -94,4 +94,6 @@ def _attributes(span: Placed) -> dict[str, Any]:
         service, _, method = span.name[1:].partition("/")
         attributes |= {"rpc.system.name": "grpc", "rpc.service": service, "rpc.method": method}
         attributes["rpc.response.status_code"] = span.status
+    if span.peer:
+        attributes["peer.service"] = span.peer
     return attributes

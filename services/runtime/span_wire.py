@@ -49,18 +49,25 @@ class Recorded(NamedTuple):
     attributes: Attributes | None = None
 
 
-class Placed(NamedTuple):
-    """A span of an assembled trace; times in nanoseconds on the clock of whoever assembled it."""
+# A Struct, since 25 of these are made for a request: it is made in a fifth of a NamedTuple's time, and read in half.
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """A span of an assembled trace; times in nanoseconds on the clock of whoever assembled it.
 
-    span_id: int
-    parent_id: int | None
+    The ids of one trace are all integers, as ours are, or all strings.
+    """
+
+    span_id: int | str
+    parent_id: int | str | None
     service: str
     kind: int
+    """A Kind, or the plain integer of the same value."""
     name: str
     start: int
     end: int
     status: int = OK
     attributes: Attributes | None = None
+    peer: str = ""
+    """Of a CLIENT span: the service it called."""
 
 
 class _Span(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -136,7 +143,7 @@ def _read(data: bytes) -> _Blob | None:
     return blob if blob.version == VERSION else None
 
 
-def unpack(data: bytes, parent_id: int, start: int, duration: int, nesting: int = 1) -> Iterator[Placed]:
+def unpack(data: bytes, parent_id: int, start: int, duration: int, nesting: int = 1) -> Iterator[Span]:
     """The spans of a blob and of those inside it, parents first, or nothing where it cannot be read.
 
     A callee's clock says nothing here, so its call is centred in the caller's client span, given by its id, start and
@@ -148,17 +155,17 @@ def unpack(data: bytes, parent_id: int, start: int, duration: int, nesting: int 
     begin = start + (duration - blob.duration * 1_000) // 2
     end = begin + blob.duration * 1_000
     attributes: dict[str, Any] | None = {"neurectomy.spans.dropped": blob.dropped} if blob.dropped else None
-    yield Placed(blob.base, parent_id, blob.service, Kind.SERVER, blob.method, begin, end, blob.status, attributes)
+    yield Span(blob.base, parent_id, blob.service, Kind.SERVER, blob.method, begin, end, blob.status, attributes)
     for span in blob.spans:
         yield from _unpack_span(blob, span, begin, nesting)
 
 
-def _unpack_span(blob: _Blob, span: _Span, begin: int, nesting: int) -> Iterator[Placed]:
+def _unpack_span(blob: _Blob, span: _Span, begin: int, nesting: int) -> Iterator[Span]:
     own_id, parent_id = span_id(blob.base, span.index), span_id(blob.base, span.parent)
     start, duration = begin + span.start * 1_000, span.duration * 1_000
-    yield Placed(
-        own_id, parent_id, blob.service, span.kind, span.name, start, start + duration, span.status, span.attributes
-    )
+    end, status = start + duration, span.status
+    peer = peer_of(span.name) if span.kind == Kind.CLIENT else ""
+    yield Span(own_id, parent_id, blob.service, span.kind, span.name, start, end, status, span.attributes, peer)
     if span.child is not None:
         yield from unpack(span.child, own_id, start, duration, nesting + 1)
 
@@ -166,3 +173,8 @@ def _unpack_span(blob: _Blob, span: _Span, begin: int, nesting: int) -> Iterator
 def span_id(base: int, index: int) -> int:
     """The 64-bit id of a span from its process's base id for the call."""
     return (base + index) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def peer_of(method: str) -> str:
+    """`graph` of `/neurectomy.graph.v1.GraphService/BatchTraverse`; nothing of a method that is not ours."""
+    return method.split(".", 2)[1] if method.startswith("/neurectomy.") else ""

@@ -68,7 +68,7 @@ class Blame:
     in_tail: int
     shares: tuple[Share, ...]
     typical_trace_id: str
-    """The slowest trace that is still as slow as the quantile."""
+    """The slowest trace that is about as slow as the quantile; empty where none of those was kept."""
     slowest_trace_id: str
     incomplete: int
     """Requests, by weight, whose trace lacked parents."""
@@ -97,8 +97,8 @@ def blame(
         requests=population.count,
         in_tail=in_tail,
         shares=_shares(population, quantile, tail, random, resamples),
-        typical_trace_id=population.at(rank).slowest[1],
-        slowest_trace_id=population.groups[-1].slowest[1],
+        typical_trace_id=population.at(rank).exemplar[1],
+        slowest_trace_id=population.slowest_trace_id,
         incomplete=sum(group.incomplete for group in population.groups),
         ambiguous=sum(group.ambiguous for group in population.groups),
         dropped=sum(group.dropped for group in population.groups),

@@ -30,7 +30,18 @@ _Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LAST)]
 _WirePart: TypeAlias = tuple[_Natural, _Natural, _Natural, _Natural]
 _WireBucket: TypeAlias = tuple[
-    _Place, _Positive, _Positive, _Natural, _Natural, _Natural, str, _Natural, _Natural, _Natural, list[_WirePart]
+    _Place,
+    _Positive,
+    _Positive,
+    _Natural,
+    _Natural,
+    _Natural,
+    _Natural,
+    str,
+    _Natural,
+    _Natural,
+    _Natural,
+    list[_WirePart],
 ]
 _Wire: TypeAlias = tuple[int, list[str], list[_WireBucket]]
 
@@ -72,8 +83,9 @@ class Histogram:
         return blame(self.population(), quantile, random=random)
 
     def to_wire(self) -> list[Any]:
-        """`[version, labels, [[bucket, count, weight, latency, fastest, slowest, its trace, incomplete, ambiguous,
-        dropped, [[label's place, time, calls, squares]]]]]`: plain lists, in one order, of 64-bit integers and strings.
+        """`[version, labels, [[bucket, count, weight, latency, fastest, slowest, slowest with a trace, its trace,
+        incomplete, ambiguous, dropped, [[label's place, time, calls, squares]]]]]`: plain lists, in one order, of
+        64-bit integers and strings.
         """
         labels = sorted({label for group in self.buckets.values() for label in group.parts})
         places = {label: place for place, label in enumerate(labels)}
@@ -111,10 +123,20 @@ class Histogram:
 def _bucket_out(index: int, group: Group, places: dict[str, int]) -> list[Any]:
     parts = [[places[label], part.time, part.calls, part.squares] for label, part in sorted(group.parts.items())]
     flags = [group.incomplete, group.ambiguous, group.dropped]
-    return [index, group.count, group.weight, group.latency, group.fastest, *group.slowest, *flags, parts]
+    return [
+        index,
+        group.count,
+        group.weight,
+        group.latency,
+        group.fastest,
+        group.slowest,
+        *group.exemplar,
+        *flags,
+        parts,
+    ]
 
 
 def _bucket_in(bucket: _WireBucket, labels: list[str]) -> Group:
-    _, count, weight, latency, fastest, slowest, trace_id, incomplete, ambiguous, dropped, parts = bucket
+    _, count, weight, latency, fastest, slowest, traced, trace_id, incomplete, ambiguous, dropped, parts = bucket
     by_label = {labels[place]: Part(time, calls, squares) for place, time, calls, squares in parts}
-    return Group(count, weight, latency, by_label, fastest, (slowest, trace_id), incomplete, ambiguous, dropped)
+    return Group(count, weight, latency, by_label, fastest, slowest, (traced, trace_id), incomplete, ambiguous, dropped)

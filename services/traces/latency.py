@@ -117,7 +117,7 @@ class Latencies:
             requests=population.count,
             latency=population.quantile(quantile),
             median=population.quantile(0.5),
-            slowest_trace_id=population.groups[-1].slowest[1],
+            slowest_trace_id=population.slowest_trace_id,
             blame=merged.blame(quantile, random=self._random),
         )
 

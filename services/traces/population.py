@@ -59,7 +59,9 @@ class Group:
     latency: int = 0
     parts: dict[str, Part] = field(default_factory=dict)
     fastest: int = sys.maxsize
-    slowest: tuple[int, str] = (0, "")
+    slowest: int = 0
+    exemplar: tuple[int, str] = (0, "")
+    """The slowest request with a trace id, and that id."""
     incomplete: int = 0
     ambiguous: int = 0
     dropped: int = 0
@@ -71,7 +73,7 @@ class Group:
 
     def latency_at(self, part: float) -> int:
         """As if its latencies lay evenly between its fastest (0) and its slowest (1); exact where all are equal."""
-        return self.fastest + round((self.slowest[0] - self.fastest) * part)
+        return self.fastest + round((self.slowest - self.fastest) * part)
 
     def add(self, request: Request) -> None:
         """Count one more request."""
@@ -81,8 +83,10 @@ class Group:
         self.latency += weight * latency
         if latency < self.fastest:
             self.fastest = latency
-        if (latency, trace_id) > self.slowest:
-            self.slowest = (latency, trace_id)
+        if latency > self.slowest:
+            self.slowest = latency
+        if trace_id and (latency, trace_id) > self.exemplar:
+            self.exemplar = (latency, trace_id)
         self.incomplete += weight * incomplete
         self.ambiguous += weight * ambiguous
         self.dropped += dropped
@@ -102,6 +106,7 @@ class Group:
         self.latency += other.latency
         self.fastest = min(self.fastest, other.fastest)
         self.slowest = max(self.slowest, other.slowest)
+        self.exemplar = max(self.exemplar, other.exemplar)
         self.incomplete += other.incomplete
         self.ambiguous += other.ambiguous
         self.dropped += other.dropped
@@ -130,6 +135,11 @@ class Population:
         for request in requests:
             groups.setdefault(request.latency, Group()).add(request)
         return cls(groups.values())
+
+    @property
+    def slowest_trace_id(self) -> str:
+        """The trace of the slowest request that has one."""
+        return max((group.exemplar for group in self.groups), default=(0, ""))[1]
 
     def rank(self, quantile: float) -> int:
         """The first rank with at least that part of the weight up to it. Raises ValueError where there is none."""

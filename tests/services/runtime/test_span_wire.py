@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from services.runtime.span_wire import MAX_BYTES, MAX_NESTING, Kind, Placed, Recorded, pack, unpack
+from services.runtime.span_wire import MAX_BYTES, MAX_NESTING, Kind, Recorded, Span, pack, unpack
 
 MS = 1_000_000
 
@@ -16,7 +16,7 @@ def _recorded(index: int, duration: int = MS, child: bytes | None = None) -> Rec
 def test_spans_come_back_centred_in_the_callers_span() -> None:
     blob = pack("graph", "/neurectomy.graph.v1.GraphService/ListNeighbors", 1 << 40, 6 * MS, 5, 0, [_recorded(1)])
     server, statement = unpack(blob, parent_id=7, start=100 * MS, duration=10 * MS)
-    assert server[:4] == (1 << 40, 7, "graph", Kind.SERVER)
+    assert (server.span_id, server.parent_id, server.service, server.kind) == (1 << 40, 7, "graph", Kind.SERVER)
     assert (server.start, server.end, server.status) == (102 * MS, 108 * MS, 5)
     assert (statement.span_id, statement.parent_id) == ((1 << 40) + 1, 1 << 40)
     assert (statement.start, statement.end) == (103 * MS, 104 * MS)
@@ -67,5 +67,5 @@ def test_nesting_ends_at_eight() -> None:
     blob = pack("deepest", "/d", 1, MS, 0, 0, [])
     for depth in range(20):
         blob = pack(f"level {depth}", "/d", 1, MS, 0, 0, [_recorded(1, MS, blob)])
-    servers: list[Placed] = [span for span in unpack(blob, 7, 0, MS) if span.kind == Kind.SERVER]
+    servers: list[Span] = [span for span in unpack(blob, 7, 0, MS) if span.kind == Kind.SERVER]
     assert len(servers) == MAX_NESTING

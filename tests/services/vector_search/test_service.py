@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.vector_search.v1 import vector_search_pb2 as pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
 from services.runtime import span_wire, telemetry
-from services.runtime.span_wire import Kind, Placed
+from services.runtime.span_wire import Kind, Span
 from tests.conftest import Connect, Tenant
 from tests.services.vector_search.conftest import NOBODY, clusters, create, points, refusal, upsert
 from tests.services.vector_search.injection import slow_search
@@ -48,7 +49,7 @@ def test_no_rpc_is_forgotten_here() -> None:
     assert set(RPCS) == {method.name for method in pb.DESCRIPTOR.services_by_name["VectorSearchService"].methods}
 
 
-async def spans_of(call: Any) -> list[Placed]:
+async def spans_of(call: Any) -> list[Span]:
     """The spans that the service sent home with the answer, without that of the call itself."""
     recording = telemetry.begin("test", telemetry.TraceContext(telemetry.new_trace_id()), record=True)
     assert recording is not None
@@ -69,7 +70,7 @@ async def test_a_batch_is_one_embedding_and_one_statement(mine: Any) -> None:
     ids = [(await create(mine)).id for _ in range(3)]
     for collection_id in ids:
         await upsert(mine, collection_id, points(clusters(50, 512)))
-    request = knowledge_of_agents([ids[:2], ids[1:], ids[:2]], "how do I catch an exception")
+    request = knowledge_of_agents([ids[:2], ids[1:], ids[:2]], f"asked for the first time by {uuid7()}")
     first, second = [await spans_of(lambda: mine.BatchSearch(request)) for _ in range(2)]
     assert [span.name for span in first if span.kind == Kind.EMBEDDING] == ["embed queries"]
     statements = [span.name for span in second if span.kind == Kind.POSTGRES]
