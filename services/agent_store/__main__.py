@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import add_AgentStoreServiceServicer_to_server
 from services.agent_store.service import AgentStore
 from services.agent_store.settings import AgentStoreSettings
-from services.agent_store.store.transactions import Store
+from services.agent_store.store.transactions import Store, prepare_connection
 from services.runtime import channels, postgres
 from services.runtime.caller import Verifier
 from services.runtime.events import Feed, Relay, Wake
@@ -28,7 +28,7 @@ async def main() -> None:
         auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
         verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
         database = await stack.enter_async_context(
-            postgres.connect(settings.database_url.get_secret_value(), init=postgres.jsonb_as_objects)
+            postgres.connect(settings.database_url.get_secret_value(), init=prepare_connection)
         )
         redis = await stack.enter_async_context(_redis(settings.redis_url.get_secret_value()))
         wake = Wake()

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import UUID
 
+import asyncpg
+
 from services.runtime.events import Wake
-from services.runtime.postgres import Database, Statements
+from services.runtime.postgres import Database, Row, Statements, jsonb_as_objects
 
 
 class Store:
@@ -25,3 +27,10 @@ class Store:
         async with self._database.tenant(tenant) as statements:
             yield statements
         self._wake.call()
+
+
+async def prepare_connection(connection: "asyncpg.Connection[Row]") -> None:
+    """For postgres.connect. Lists read a page in an index's order, whatever the planner thinks of how few rows a tenant
+    has: a bitmap scan reads all of them to sort them, and a plan is kept for large and small tenants alike."""
+    await jsonb_as_objects(connection)
+    await connection.execute("SET enable_bitmapscan = off")
