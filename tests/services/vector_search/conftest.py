@@ -15,12 +15,24 @@ from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServi
 from services.runtime import postgres
 from services.vector_search.store import VectorStore, prepare
 from services.vector_search.vectors import Matrix
-from tests.conftest import Connect, Tenant, reason
+from tests.conftest import Connect, Tenant, reason, register
 
 if TYPE_CHECKING:
     from deploy.local.stack import Stack
 
 NOBODY = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def tenant(connect_as: Connect) -> Tenant:
+    """One organization for all tests of a file, which work on collections of their own."""
+    return await register(connect_as)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def other_tenant(connect_as: Connect) -> Tenant:
+    """Another one, who must not see anything of the first."""
+    return await register(connect_as)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -6,13 +6,26 @@ from uuid import UUID
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from neurectomy.vector_search.v1 import vector_search_pb2 as pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
 from services.vector_search.collections import Collections
 from services.vector_search.store import VectorStore
-from tests.conftest import Connect, Tenant
+from tests.conftest import Connect, Tenant, register
 from tests.services.vector_search.conftest import NOBODY, count, create, points, refusal, upsert
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tenant(connect_as: Connect) -> Tenant:
+    """One without any collection."""
+    return await register(connect_as)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def other_tenant(connect_as: Connect) -> Tenant:
+    """Another one, who must not see anything of the first."""
+    return await register(connect_as)
 
 
 def page_of(stub: Any, size: int, token: str = "") -> Any:
