@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import orjson
 import pytest
 import pytest_asyncio
@@ -34,6 +35,11 @@ WITH made AS (
 INSERT INTO executions (organization_id, id, agent_id, version)
 SELECT organization_id, gen_random_uuid(), agent_id, number FROM version
 """
+FORGET = """
+SELECT pg_clear_attribute_stats('agent_store', relname::text, attname::text, false)
+FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+WHERE relnamespace = 'agent_store'::regnamespace AND relkind = 'r' AND attnum > 0
+"""
 FIRST = "SELECT id FROM agents WHERE organization_id = $1 ORDER BY id LIMIT 20"
 PAGES: dict[str, tuple[str, list[object]]] = {
     "agents": (agents.LIST, [NEWEST, 20]),
@@ -54,11 +60,14 @@ async def database(stack: "Stack") -> AsyncIterator[Database]:
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def crowded(database: Database) -> UUID:
-    """An organization with 3,000 agents, of which no statistics are known yet."""
+async def crowded(database: Database, stack: "Stack") -> UUID:
+    """An organization with 3,000 agents, of which the planner knows nothing."""
     organization_id = uuid4()
     async with database.tenant(organization_id) as statements:
         await statements.execute("INSERT agents", FILL, organization_id)
+    owner = await asyncpg.connect(stack.database_url("neurectomy_owner"))
+    await owner.execute(FORGET)
+    await owner.close()
     return organization_id
 
 
