@@ -199,7 +199,7 @@ async def test_a_stranger_gets_nothing(connect_as: Connect, world: World, second
     request: Any = ask(world)
     outcome, text = await _try(getattr(connect_as(stub, second), name), request)
     assert outcome == expected
-    assert world.marker not in text
+    assert world.marker not in text.replace(f'start_id: "{world.marker}"', "")  # which only repeats the question
 
 
 async def _try(method: Any, request: Any) -> tuple[str, str]:
