@@ -98,15 +98,15 @@ class Database:
                 try:
                     await statements.execute("BEGIN", begin)
                     yield statements
+                    await statements.execute("COMMIT", "COMMIT")
                 except asyncpg.InterfaceError as error:
                     await _roll_back(connection)
-                    if connection.is_closed():
+                    if _is_lost(connection):
                         raise StoreUnavailable(STORE) from error
                     raise
                 except BaseException:
                     await _roll_back(connection)
                     raise
-                await statements.execute("COMMIT", "COMMIT")
         except asyncpg.QueryCanceledError as error:
             raise DeadlineExceeded from error
         except UNSTORABLE as error:
@@ -146,7 +146,16 @@ async def _roll_back(connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> Non
     try:
         await asyncio.shield(asyncio.wait_for(connection.execute("ROLLBACK"), timeout=1.0))
     except (Exception, asyncio.CancelledError):
-        connection.terminate()
+        if not _is_lost(connection):
+            connection.terminate()
+
+
+def _is_lost(connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> bool:
+    """Whether it is closed. One that broke has been taken back by the pool, and can only say so by an error."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 async def _keep_session(_connection: object) -> None:
