@@ -102,7 +102,7 @@ def _forged(token: str) -> dict[str, str]:
     other = {**claims, "org": "01980000-0000-7000-8000-000000000001"}
     body = base64.urlsafe_b64encode(json.dumps(other).encode()).rstrip(b"=").decode()
     return {
-        "alg none": jwt.encode(claims, None, algorithm="none", headers={"kid": kid}),
+        "alg none": jwt.encode(claims, "", algorithm="none", headers={"kid": kid}),
         "HS256 with a guess": jwt.encode(claims, "k" * 32, algorithm="HS256", headers={"kid": kid}),
         "a stranger's key": jwt.encode(claims, stranger, algorithm="EdDSA", headers={"kid": kid}),
         "an unknown key": jwt.encode(claims, stranger, algorithm="EdDSA", headers={"kid": "other"}),
