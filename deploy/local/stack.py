@@ -30,8 +30,10 @@ NEEDS: Needs = {
     "vector_search": ("auth",),
     "traces": ("auth",),
     "graph": ("auth", "agent_store", "neo4j"),
-    "gateway": ("auth", "valkey", "graphiql", "agent_store", "vector_search", "traces", "graph"),
+    "gateway": ("valkey", "graphiql", "agent_store", "vector_search", "traces"),
 }
+ENDS: Needs = {**NEEDS, "gateway": (*NEEDS["gateway"], "graph")}
+"""The gateway need not wait for the graph, which waits for Neo4j; but it ends before it, as before all it calls."""
 STORES = ("postgres", "valkey", "neo4j")
 
 Report = Callable[[str, str], None]
@@ -68,7 +70,7 @@ class Stack(Addresses):
         super().__init__(State(options.state), settle({**FIXED_PORTS, **options.ports}))
         self._options = options
         self._report = options.report
-        self._needs = closure(NEEDS, options.parts)
+        self._parts = closure(NEEDS, options.parts)
         self._processes: dict[str, Supervised] = {}
         self._resources = AsyncExitStack()
 
@@ -78,7 +80,7 @@ class Stack(Addresses):
             resources.enter_context(self.state.locked({"ports": self.ports}))
             self._require_a_clear_field()
             resources.push_async_callback(self._stop_all)
-            await in_order(self._needs, self._begin)
+            await in_order(self._parts, self._begin)
             self._resources = resources.pop_all()
         return self
 
@@ -117,7 +119,7 @@ class Stack(Addresses):
         require_room(self.state.path)
         for file in self.state.folder("run").glob("*.pid"):
             end_left_over(file)
-        for name in self._needs:
+        for name in self._parts:
             if name in self.ports:
                 require_free(name, self.ports[name])
 
@@ -159,7 +161,7 @@ class Stack(Addresses):
                 raise StackError(f"The migrations of {schema} cannot be applied: {error}.") from error
 
     async def _stop_all(self) -> None:
-        await in_order(reverse(self._needs), self._end)
+        await in_order(reverse({name: ENDS[name] for name in self._parts}), self._end)
 
     async def _end(self, step: str) -> None:
         if process := self._processes.get(step):
