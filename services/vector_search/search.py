@@ -140,7 +140,7 @@ def plan(searches: Sequence[Resolved], known: Mapping[UUID, Collection]) -> Plan
     probes = _numbered(most)
     return Plan(
         queries=list(queries),
-        legs=list(legs),
+        legs=tuple(legs),
         probes=[Probe(legs[_leg(known[each])], query, each, limit) for (query, each), limit in most.items()],
         wants=[
             Want(number, probes[queries[search.vector], each])

@@ -41,7 +41,8 @@ COLUMNS = ("ordinal", *Point._fields)
 class Spool:
     """Rows of the staging table, numbered in the order in which they were added."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._file = SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - closed by __exit__
         self._file.write(SIGNATURE)
         self._ordinals = itertools.count()
@@ -55,8 +56,8 @@ class Spool:
     def add(self, points: Iterable[Point]) -> None:
         """Add points. Raises TooLarge."""
         self._file.writelines(_row(next(self._ordinals), point) for point in points)
-        if self._file.tell() > MAX_BYTES:
-            raise TooLarge(f"the points are more than {MAX_BYTES:,} bytes")
+        if self._file.tell() > self._max_bytes:
+            raise TooLarge(f"the points are more than {self._max_bytes:,} bytes")
 
     def source(self) -> BinaryIO:
         """What COPY reads. Nothing can be added after it was asked for."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -153,7 +154,7 @@ class Plan:
     """All that one search statement looks for. What has a number is numbered from 1, by its place here."""
 
     queries: Sequence[bytes]
-    legs: Sequence[Leg]
+    legs: tuple[Leg, ...]
     probes: Sequence[Probe]
     wants: Sequence[Want]
     limits: Sequence[int]
@@ -163,12 +164,15 @@ class Plan:
 
 
 async def prepare(connection: "asyncpg.Connection[Row]") -> None:
-    """Teach a new connection jsonb as objects, and vectors as the bytes that pgvector receives."""
+    """Make a new connection ours: jsonb is objects, vectors are the bytes that pgvector receives."""
     await jsonb_as_objects(connection)
     await connection.set_type_codec("vector", schema="public", encoder=bytes, decoder=bytes, format="binary")
+    # A plan that was made while the tables were small is kept; it must not read all of them when they have grown.
+    await connection.execute("SET enable_seqscan = off")
 
 
-def search_statement(legs: Iterable[Leg]) -> str:
+@lru_cache(256)
+def search_statement(legs: tuple[Leg, ...]) -> str:
     """One statement for all legs. What is put into it is of our own making: an id, a type, an operator, a number."""
     parts = (
         SEARCH_LEG.format(

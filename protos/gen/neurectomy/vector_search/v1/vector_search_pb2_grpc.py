@@ -105,7 +105,8 @@ class VectorSearchServiceServicer:
     def UpsertPoints(self, request_iterator, context):
         """Stores points by the stream, replacing those whose id is there already. All of the stream is stored, or nothing.
 
-        Fails with COLLECTION_NOT_FOUND, DIMENSION_MISMATCH and INVALID_FIELDS. Needs `knowledge:write`.
+        Fails with COLLECTION_NOT_FOUND, DIMENSION_MISMATCH, INVALID_FIELDS and, past 4 GiB, TOO_LARGE. Needs
+        `knowledge:write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

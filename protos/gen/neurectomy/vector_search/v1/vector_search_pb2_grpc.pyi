@@ -47,7 +47,8 @@ class VectorSearchServiceStub:
     UpsertPoints: _grpc.StreamUnaryMultiCallable[_vector_search_pb2.UpsertPointsRequest, _vector_search_pb2.UpsertPointsResponse]
     """Stores points by the stream, replacing those whose id is there already. All of the stream is stored, or nothing.
 
-    Fails with COLLECTION_NOT_FOUND, DIMENSION_MISMATCH and INVALID_FIELDS. Needs `knowledge:write`.
+    Fails with COLLECTION_NOT_FOUND, DIMENSION_MISMATCH, INVALID_FIELDS and, past 4 GiB, TOO_LARGE. Needs
+    `knowledge:write`.
     """
     IngestDocument: _grpc.UnaryUnaryMultiCallable[_vector_search_pb2.IngestDocumentRequest, _vector_search_pb2.IngestDocumentResponse]
     """Cuts a text into passages, embeds them with the collection's model and stores them as one document.
@@ -84,7 +85,8 @@ class VectorSearchServiceAsyncStub(VectorSearchServiceStub):
     UpsertPoints: _aio.StreamUnaryMultiCallable[_vector_search_pb2.UpsertPointsRequest, _vector_search_pb2.UpsertPointsResponse]  # type: ignore[assignment]
     """Stores points by the stream, replacing those whose id is there already. All of the stream is stored, or nothing.
 
-    Fails with COLLECTION_NOT_FOUND, DIMENSION_MISMATCH and INVALID_FIELDS. Needs `knowledge:write`.
+    Fails with COLLECTION_NOT_FOUND, DIMENSION_MISMATCH, INVALID_FIELDS and, past 4 GiB, TOO_LARGE. Needs
+    `knowledge:write`.
     """
     IngestDocument: _aio.UnaryUnaryMultiCallable[_vector_search_pb2.IngestDocumentRequest, _vector_search_pb2.IngestDocumentResponse]  # type: ignore[assignment]
     """Cuts a text into passages, embeds them with the collection's model and stores them as one document.
@@ -142,7 +144,8 @@ class VectorSearchServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_vector_search_pb2.UpsertPointsResponse, _abc.Awaitable[_vector_search_pb2.UpsertPointsResponse]]:
         """Stores points by the stream, replacing those whose id is there already. All of the stream is stored, or nothing.
 
-        Fails with COLLECTION_NOT_FOUND, DIMENSION_MISMATCH and INVALID_FIELDS. Needs `knowledge:write`.
+        Fails with COLLECTION_NOT_FOUND, DIMENSION_MISMATCH, INVALID_FIELDS and, past 4 GiB, TOO_LARGE. Needs
+        `knowledge:write`.
         """
 
     @_abc_1.abstractmethod
