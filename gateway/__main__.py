@@ -5,10 +5,9 @@ from contextlib import AsyncExitStack
 
 import uvloop
 from prometheus_client import REGISTRY
-from redis.asyncio import Redis
 
 from gateway.app import App
-from gateway.changes import Changes
+from gateway.changes import Changes, connect
 from gateway.documents import Documents
 from gateway.execution import Engine, load_schema
 from gateway.identity import Anonymous
@@ -42,7 +41,7 @@ async def main() -> None:
         endpoints = (settings.traces_endpoint, settings.otel_exporter_otlp_endpoint)
         export = stack.enter_context(exporting("gateway", *endpoints))
         channels = await stack.enter_async_context(open_channels(settings.targets()))
-        redis = await stack.enter_async_context(Redis.from_url(settings.redis_url.get_secret_value()))
+        redis = await stack.enter_async_context(connect(settings.redis_url.get_secret_value()))
         auth = traced(channels["auth"], no_token)
         identity = ServiceIdentity(auth, "gateway", settings.service_secret.get_secret_value())
         reports = Reports(TracesServiceStub(traced(channels["traces"], identity.token)))

@@ -8,12 +8,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
 import orjson
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.errors import RequestError
@@ -21,7 +24,9 @@ from services.runtime.errors import StoreUnavailable
 from services.runtime.events import stream_key
 
 BATCH = 100
-BLOCK_MS = 5_000
+BLOCK_MS = 2_000
+ANSWER_SECONDS = 2.0
+MAX_READERS = 100_000
 PAUSE_SECONDS = 0.5
 REMEMBERED = 10_000
 BEGINNING = b"0-0"
@@ -38,12 +43,12 @@ class SlowConsumer(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something happened to an agent. `change_time` in RFC 3339."""
+    """Something happened to an agent."""
 
     type: str
     agent_id: str
     revision: int
-    change_time: str
+    change_time: datetime
 
 
 class Subscription:
@@ -80,8 +85,19 @@ class Subscription:
         self._reader.leave(self)
 
 
+def connect(url: str) -> Redis:
+    """A client for `Changes`: each connection may wait for events, and there is one for each organization followed."""
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=ANSWER_SECONDS,
+        socket_timeout=BLOCK_MS / 1_000 + ANSWER_SECONDS,
+        max_connections=MAX_READERS,
+        retry=Retry(NoBackoff(), retries=0),  # the reader itself tries again, with pauses
+    )
+
+
 class Changes:
-    """Where subscribers come to; closed by cancelling what still reads."""
+    """Where subscribers come to."""
 
     def __init__(self, redis: Redis, depth: int) -> None:
         self._redis = redis
@@ -139,7 +155,7 @@ class _Reader:
         position = BEGINNING
         with suppress(StoreUnavailable):  # those who wait for the first position are told
             position = await asyncio.shield(self._position)
-        while self._subscriptions:
+        while self._subscriptions:  # redis-py can swallow a cancellation
             try:
                 streams: Any = await self._redis.xread({self._key: position}, count=BATCH, block=BLOCK_MS)
             except RedisError as error:
@@ -157,7 +173,7 @@ class _Reader:
         self._revisions[agent_id] = revision
         if len(self._revisions) > REMEMBERED:
             del self._revisions[next(iter(self._revisions))]
-        change = Change(_type(event), agent_id, revision, event["create_time"])
+        change = Change(_type(event), agent_id, revision, datetime.fromisoformat(event["create_time"]))
         for subscription in list(self._subscriptions):
             subscription.offer(change)
 

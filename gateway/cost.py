@@ -121,14 +121,14 @@ def _length(node: FieldNode, field: GraphQLField) -> _Length | None:
     """What the field's `first` says, if it has one."""
     if SIZE not in field.args:
         return None
-    for argument in node.arguments or ():
-        if argument.name.value == SIZE:
-            match argument.value:
-                case VariableNode() as variable:
-                    return variable.name.value
-                case IntValueNode() as literal:
-                    return max(int(literal.value), 1)
-    return cast(int, field.args[SIZE].default_value)
+    given = [argument.value for argument in node.arguments or () if argument.name.value == SIZE]
+    definition = field.args[SIZE].ast_node
+    match given[0] if given else definition and definition.default_value:
+        case VariableNode() as variable:
+            return variable.name.value
+        case IntValueNode() as literal:
+            return max(int(literal.value), 1)
+    return None
 
 
 def _add(total: _Terms, terms: _Terms) -> _Terms:

@@ -23,6 +23,8 @@ from gateway.errors import RequestError
 from gateway.limits import LimitExceeded, Limits, check_shape
 
 MAX_ERRORS = 10
+CHARACTERS_OF_TOKEN = 500
+"""About as many bytes as a token takes when it is parsed."""
 LITERALS = {TokenKind.INT, TokenKind.FLOAT, TokenKind.STRING, TokenKind.BLOCK_STRING}
 UNSEEN = {TokenKind.SOF, TokenKind.EOF, TokenKind.COMMENT}
 
@@ -52,6 +54,7 @@ class Document:
     """By name; under None, too, when there is only one."""
     errors: tuple[GraphQLError, ...]
     tokens: int
+    """How many it has, or may have had at most."""
 
     def operation(self, name: str | None) -> Operation:
         """The one to be run. Raises OperationUnknown."""
@@ -77,14 +80,16 @@ class Documents:
         document = self._kept.pop(text, None)
         if document is None:
             document = self._read(text)
-            self._room -= document.tokens
-            self._make_room()
+            self._room -= _weight(text, document)
         self._kept[text] = document
+        if self._room < 0:
+            self._make_room()
         return document
 
     def _make_room(self) -> None:
-        while self._room < 0 and self._kept:
-            self._room += self._kept.pop(next(iter(self._kept))).tokens
+        while self._room < 0:
+            oldest = next(iter(self._kept))
+            self._room += _weight(oldest, self._kept.pop(oldest))
 
     def _read(self, text: str) -> Document:
         try:
@@ -96,13 +101,9 @@ class Documents:
                 return _refused(errors, "GRAPHQL_VALIDATION_FAILED", len(tokens))
             return Document(ast, self._operations(ast, _signature(tokens)), (), len(tokens))
         except GraphQLSyntaxError as error:
-            return _refused([error], "GRAPHQL_PARSE_FAILED", self._weight(text))
+            return _refused([error], "GRAPHQL_PARSE_FAILED", self._limits.tokens)
         except LimitExceeded as error:
-            return _refused([GraphQLError(str(error), original_error=error)], error.code, self._weight(text))
-
-    def _weight(self, text: str) -> int:
-        """What a refused text is kept for: no more tokens than it can have."""
-        return min(len(text), self._limits.tokens) + 1
+            return _refused([GraphQLError(str(error), original_error=error)], error.code, self._limits.tokens)
 
     def _operations(self, ast: DocumentNode, signature: str) -> dict[str | None, Operation]:
         operations: dict[str | None, Operation] = {}
@@ -133,6 +134,11 @@ def _limit_of(error: GraphQLSyntaxError, limits: Limits) -> LimitExceeded | None
     if error.message.endswith(" nested too deeply. Parsing aborted."):
         return LimitExceeded("DEPTH", "the document is too deep", limits.depth)
     return None
+
+
+def _weight(text: str, document: Document) -> int:
+    """In tokens. A long text with few of them takes room, too."""
+    return document.tokens + len(text) // CHARACTERS_OF_TOKEN
 
 
 def _tokens(ast: DocumentNode) -> Iterable[Token]:

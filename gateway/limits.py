@@ -4,7 +4,7 @@ Depth, aliases and root fields are taken from the syntax tree before validation,
 fragment counts in full, but each fragment is looked at once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -61,8 +61,14 @@ class BodyTooLarge(LimitExceeded):
 
 
 class _Size(NamedTuple):
+    """Of a selection set: fields inside fields, aliases at any depth, and fields directly in it."""
+
     depth: int
     aliases: int
+    width: int
+
+
+NOTHING = _Size(0, 0, 0)
 
 
 def check_shape(document: DocumentNode, limits: Limits) -> None:
@@ -83,27 +89,19 @@ class _Shapes:
 
     def check(self, operation: OperationDefinitionNode) -> None:
         limits = self._limits
-        if sum(1 for _ in self._root_fields(operation.selection_set, frozenset())) > limits.root_fields:
+        size = self._measure(operation.selection_set, 0)
+        if size.width > limits.root_fields:
             raise LimitExceeded("ROOT_FIELDS", "too many fields at the root", limits.root_fields)
-        if self._measure(operation.selection_set, 0).aliases > limits.aliases:
+        if size.aliases > limits.aliases:
             raise LimitExceeded("ALIASES", "too many aliases", limits.aliases)
-
-    def _root_fields(self, selection_set: SelectionSetNode, inside: frozenset[str]) -> Iterator[FieldNode]:
-        for selection in selection_set.selections:
-            match selection:
-                case FieldNode():
-                    yield selection
-                case InlineFragmentNode():
-                    yield from self._root_fields(selection.selection_set, inside)
-                case FragmentSpreadNode():
-                    name = selection.name.value
-                    if name in self._fragments and name not in inside:
-                        yield from self._root_fields(self._fragments[name].selection_set, inside | {name})
 
     def _measure(self, selection_set: SelectionSetNode, level: int) -> _Size:
         """The size below a selection set that is `level` fields deep itself."""
-        sizes = [self._selection(selection, level) for selection in selection_set.selections]
-        return _Size(max((size.depth for size in sizes), default=0), sum(size.aliases for size in sizes))
+        depth, aliases, width = NOTHING
+        for selection in selection_set.selections:
+            size = self._selection(selection, level)
+            depth, aliases, width = max(depth, size.depth), aliases + size.aliases, width + size.width
+        return _Size(depth, aliases, width)
 
     def _selection(self, selection: SelectionNode, level: int) -> _Size:
         match selection:
@@ -119,15 +117,15 @@ class _Shapes:
         self._check_depth(level)
         aliases = 1 if field.alias else 0
         if field.selection_set is None or field.name.value.startswith("__"):
-            return _Size(1, aliases)
+            return _Size(1, aliases, 1)
         inner = self._measure(field.selection_set, level)
-        return _Size(inner.depth + 1, inner.aliases + aliases)
+        return _Size(inner.depth + 1, inner.aliases + aliases, 1)
 
     def _spread(self, name: str, level: int) -> _Size:
         if name not in self._measured and name in self._fragments:
-            self._measured[name] = _Size(0, 0)  # what a fragment inside itself adds; validation will refuse it
+            self._measured[name] = NOTHING  # what a fragment inside itself adds; validation will refuse it
             self._measured[name] = self._measure(self._fragments[name].selection_set, level)
-        size = self._measured.get(name, _Size(0, 0))
+        size = self._measured.get(name, NOTHING)
         self._check_depth(level + size.depth)
         return size
 

@@ -39,7 +39,7 @@ class GatewaySettings(ServiceSettings):
     max_depth: Count = 15
     max_aliases: Count = 30
     max_root_fields: Count = 20
-    max_cost: Count = 100_000
+    max_cost: Count = 50_000
 
     socket_init_seconds: Seconds = 10.0
     """How long a new WebSocket may wait with its `connection_init`."""

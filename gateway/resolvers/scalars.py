@@ -22,8 +22,10 @@ long = ScalarType("Long")
 
 
 @moment.serializer
-def moment_out(value: Timestamp) -> datetime:
+def moment_out(value: Timestamp | datetime) -> datetime:
     """orjson writes it as RFC 3339."""
+    if isinstance(value, datetime):
+        return value
     return EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1_000)
 
 

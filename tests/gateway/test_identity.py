@@ -1,0 +1,70 @@
+"""As whom a request's calls are made."""
+
+import asyncio
+
+import pytest
+
+from deploy.local.stack import Stack
+from gateway.identity import Anonymous, token_of
+from neurectomy.auth.v1 import auth_pb2
+from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from services.runtime.errors import TokenInvalid
+from tests.conftest import Connect
+from tests.gateway.clients import CREATE_AGENT, Client, World
+from tests.gateway.running import gateway
+
+READ = "{ agents { name } }"
+
+
+@pytest.mark.parametrize("header", [b"Basic x", b"Bearer", b"Bearer ", b"Bearer t\xc3\xb6", b"Bearer \x00", b"x"])
+def test_a_header_that_is_no_bearer_token(header: bytes) -> None:
+    with pytest.raises(TokenInvalid):
+        token_of(header)
+
+
+def test_a_bearer_token_and_none() -> None:
+    assert token_of(b"bearer abc") == "abc"
+    assert token_of(None) is None
+
+
+async def test_an_anonymous_token_is_kept_until_a_minute_before_its_end(stack: Stack, connect_as: Connect) -> None:
+    now = 0.0
+    anonymous = Anonymous(connect_as(AuthServiceStub), clock=lambda: now)
+    first = await anonymous.token()
+    assert first is not None
+    answer = await connect_as(AuthServiceStub).VerifyToken(auth_pb2.VerifyTokenRequest(token=first))
+    end = answer.principal.expire_time.seconds
+    now = end - 61.0
+    assert await anonymous.token() == first
+    now = end - 60.0
+    assert await anonymous.token() != first
+
+
+async def test_without_a_token_the_anonymous_organization_is_read_and_not_written(stranger: Client) -> None:
+    assert "errors" not in await stranger.answer(READ)
+    error = await stranger.error(CREATE_AGENT, input={"name": "x"})
+    assert error["extensions"]["code"] == "FORBIDDEN"
+    me = await stranger.error("{ me { permissions } }")
+    assert me["extensions"]["code"] == "NOT_FOUND"
+
+
+async def test_a_token_is_never_taken_for_no_token(stranger: Client) -> None:
+    error = await Client(stranger.http, "forged").error(READ)
+    assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UNAUTHENTICATED", "TOKEN_INVALID")
+
+
+async def test_where_anonymous_access_is_off_a_token_is_needed(stack: Stack, world: World) -> None:
+    async with gateway(stack, ANONYMOUS_ACCESS="false") as one:
+        error = await one.client.error(READ)
+        assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UNAUTHENTICATED", "TOKEN_MISSING")
+        assert "errors" not in await Client(one.client.http, world.client.token).answer(READ)
+
+
+async def test_callers_at_the_same_time_get_each_their_own(world: World, other_world: World, stranger: Client) -> None:
+    query = "{ me { user { id } } agents { id } }"
+    clients = [world.client, other_world.client, stranger] * 10
+    answers = await asyncio.gather(*(client.answer(query) for client in clients))
+    for client, answer in zip(clients, answers, strict=True):
+        mine = {world.client: world, other_world.client: other_world}.get(client)
+        assert (answer["data"]["me"] or {}).get("user") == ({"id": mine.user_id} if mine else None)
+        assert (world.agent_id in str(answer)) == (mine is world)
