@@ -97,6 +97,11 @@ class Supervised:
         """None when it does not run."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
+    @property
+    def exit_status(self) -> int | None:
+        """Of its last run: None while it runs, negative for the signal that ended it."""
+        return self._process.returncode if self._process else None
+
     async def start(self) -> None:
         """Return when it is ready. Raises StackError with its last log lines if it dies or takes too long."""
         if self.pid is not None:

@@ -98,6 +98,10 @@ class Stack(Addresses):
         """What was started and does not run."""
         return [name for name, process in self._processes.items() if process.pid is None]
 
+    def exit_status(self, name: str) -> int | None:
+        """What a process ended with; None while it runs."""
+        return self._processes[name].exit_status
+
     async def start(self, name: str) -> None:
         """Start a process again, on the same port, and wait until it is ready."""
         await self._processes[name].start()

@@ -11,6 +11,9 @@ from structlog.typing import Processor
 from services.runtime.settings import Settings
 from services.runtime.telemetry import current_trace_id
 
+# Without the local variables that it would show in tracebacks: requests have no place in a log.
+PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
 
 def configure(settings: Settings, service: str) -> None:
     """Send this process's logs, and those of libraries from WARNING on, to standard error."""
@@ -22,7 +25,7 @@ def configure(settings: Settings, service: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _about(service),
-            *(rendered if settings.log_format == "json" else [structlog.dev.ConsoleRenderer()]),
+            *(rendered if settings.log_format == "json" else [PLAIN]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -62,7 +62,11 @@ async def serve(
         if foreign is not None:
             foreign(server)
         async with _healthy(server, scoped.services):
-            await _run(server, settings, draining)
+            port = server.add_insecure_port(settings.listen)
+            await server.start()
+            log.info("listening", port=port)
+            await terminated()
+        await _drain(server, settings, draining)
 
 
 def scopes_for(
@@ -86,7 +90,7 @@ def scopes_for(
 
 @asynccontextmanager
 async def _healthy(server: grpc.aio.Server, services: Sequence[str]) -> AsyncIterator[None]:
-    """Health says SERVING inside and NOT_SERVING from the first moment of the end."""
+    """Health says SERVING inside, and NOT_SERVING afterwards."""
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
@@ -98,11 +102,7 @@ async def _healthy(server: grpc.aio.Server, services: Sequence[str]) -> AsyncIte
         await servicer.enter_graceful_shutdown()
 
 
-async def _run(server: grpc.aio.Server, settings: ServiceSettings, draining: Callable[[], None]) -> None:
-    port = server.add_insecure_port(settings.listen)
-    await server.start()
-    log.info("listening", port=port)
-    await terminated()
+async def _drain(server: grpc.aio.Server, settings: ServiceSettings, draining: Callable[[], None]) -> None:
     log.info("draining")
     await asyncio.sleep(NOTICE_SECONDS)
     draining()
