@@ -51,8 +51,8 @@ fmt: $(STAMP) ## repair what the linter and the formatter can repair
 bench: $(STAMP) ## load the running stack with the query through all four services, and say who owes its P99
 	@$(BIN)/python -m benchmarks load
 
-clean: ## remove what was built and what the stack keeps; the cache of jars stays
-	rm -rf $(VENV) $(STATE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+clean: ## remove what was built and the data in .state; the cache of jars stays
+	rm -rf $(VENV) .state .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 venv: $(STAMP) ## the environment alone
 

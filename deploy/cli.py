@@ -58,6 +58,7 @@ def down(state: StateFolder = DEFAULT_STATE) -> None:
             raise StackError(f"No stack runs in {folder.path}.")
         os.kill(running["pid"], signal.SIGTERM)
         wait_until_ended(folder)
+        console.print("Everything has ended.")
 
 
 @app.command()

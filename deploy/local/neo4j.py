@@ -48,7 +48,7 @@ async def prepare(state: State, port: int, jars: Path) -> Service:
     if not (home / "data/dbms/auth.ini").exists():
         await _set_password(state, home, jars, password)
     program = _java(state, home, jars, SERVER, f"--home-dir={home}", f"--config-dir={home / 'conf'}")
-    return Service(program, state.pid_file("neo4j"), lambda: _answers(port, password), ready_seconds=120)
+    return Service(program, state.pid_file("neo4j"), lambda: _answers(port, password), ready_seconds=180)
 
 
 async def _set_password(state: State, home: Path, jars: Path, password: str) -> None:

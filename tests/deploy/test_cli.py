@@ -1,6 +1,9 @@
 """Errors at the command line are one message and exit status 1."""
 
+import asyncio
+import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +43,20 @@ def test_up_on_a_taken_port(tmp_path: Path) -> None:
 
 def test_up_with_a_misspelt_port(tmp_path: Path) -> None:
     assert "'gatway=1' names no port" in refused("up", "--state", str(tmp_path), "--port", "gatway=1")
+
+
+async def test_up_is_interrupted_while_it_starts(tmp_path: Path) -> None:
+    anywhere = [f"--port={name}=0" for name in ports.FIXED_PORTS]
+    command = [sys.executable, "-u", "-c", "from deploy.cli import app; app()", "up", "--state", str(tmp_path)]
+    up = await asyncio.create_subprocess_exec(*command, *anywhere, stdout=asyncio.subprocess.PIPE)
+    assert up.stdout is not None
+    async for line in up.stdout:
+        if line.startswith(b"postgres"):
+            break
+    up.send_signal(signal.SIGINT)
+    told = (await up.stdout.read()).decode()
+    assert await up.wait() == 0
+    assert "postgres       stopped" in told
+    assert "Traceback" not in told
+    assert State(tmp_path).running() is None
+    assert not list((tmp_path / "run").iterdir())
