@@ -42,23 +42,19 @@ Leaves = Mapping[str, Mapping[str, Leaf]]
 
 def read_by_name(schema: GraphQLSchema) -> None:
     """Let every field without a resolver of its own be read from the attribute with its snake-case name."""
-    for kind in _objects(schema):
-        for name, field in kind.fields.items():
-            if is_default_resolver(field.resolve):
-                field.resolve = Read(attrgetter(convert_camel_case_to_snake(name)))
+    kinds = [kind for kind in schema.type_map.values() if isinstance(kind, GraphQLObjectType)]
+    for name, field in (item for kind in kinds for item in kind.fields.items()):
+        if is_default_resolver(field.resolve):
+            field.resolve = Read(attrgetter(convert_camel_case_to_snake(name)))
 
 
 def leaves_of(schema: GraphQLSchema) -> Leaves:
     """The leaves of the schema that are read and nothing else."""
     return {
         kind.name: {name: leaf for name, field in kind.fields.items() if (leaf := _leaf(field))}
-        for kind in _objects(schema)
+        for kind in schema.type_map.values()
+        if isinstance(kind, GraphQLObjectType)
     }
-
-
-def _objects(schema: GraphQLSchema) -> list[GraphQLObjectType]:
-    kinds = (kind for name, kind in schema.type_map.items() if not name.startswith("__"))
-    return [kind for kind in kinds if isinstance(kind, GraphQLObjectType)]
 
 
 def _leaf(field: GraphQLField) -> Leaf | None:

@@ -1,6 +1,7 @@
 "use strict";
 
-const QUERY = `# One query through every service: agents and their runs from the agent store, owners from auth,
+const QUERY = `# One query through every service:
+# agents and runs from the agent store, owners from auth,
 # passages from vector search, collaborators from the graph.
 {
   agents(first: 3) {

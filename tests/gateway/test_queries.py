@@ -1,9 +1,11 @@
 """What can be read in one query, through all services."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from graphql import build_client_schema, get_introspection_query, print_schema
 
+from gateway.execution import load_schema
 from tests.gateway.clients import Client, World
 
 SHOW = """
@@ -111,6 +113,11 @@ async def test_collections_and_search(world: World) -> None:
     assert collection["pointCount"] >= 1
     assert data["collection"] == {"name": "docs"}
     assert data["search"] == {"exact": True, "hits": [{"documentId": "exceptions", "collectionId": collection_id}]}
+
+
+async def test_the_schema_can_be_asked_for(stranger: Client) -> None:
+    schema = build_client_schema(cast(Any, await stranger.data(get_introspection_query(specified_by_url=True))))
+    assert print_schema(schema) == print_schema(load_schema())
 
 
 @pytest.mark.parametrize(
