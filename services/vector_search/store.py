@@ -38,7 +38,8 @@ SELECT collection_id FROM collections WHERE NOT indexed AND point_count >= $1 OR
 """
 
 # A probe looks for what is nearest to one query in one collection, and a leg is one way of looking, for many probes.
-# A search is answered by the best of what some probes have found.
+# A search is answered by the best of what some probes have found. Were `found` not materialized, each search would send
+# its probes out again.
 SEARCH_POINTS = """
 WITH probe AS MATERIALIZED (
     SELECT p.number, p.leg, p.collection_id, p.most, ($1::vector[])[p.query] AS embedding

@@ -3,12 +3,18 @@
 import asyncio
 from pydoc_data.topics import topics
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import pytest
 
 from neurectomy.vector_search.v1 import vector_search_pb2 as pb
-from services.vector_search.ingest import MAX_TEXT
+from services.vector_search.ingest import MAX_TEXT, Document
 from services.vector_search.passages import cut
+from services.vector_search.spool import Point, Spool
+from services.vector_search.store import VectorStore
+from services.vector_search.vectors import to_binary
+from tests.conftest import Tenant
 from tests.services.vector_search.conftest import NOBODY, count, create, refusal
 
 READING = ("try", "exceptions", "formatstrings", "import", "lambda", "numbers", "while")
@@ -87,6 +93,24 @@ async def test_two_at_once_leave_one_of_them(mine: Any) -> None:
     assert [[passage.text for passage in cut(text)] for text in texts].count([hit.point.text for hit in left]) == 2
     assert await count(mine, own.id) == len(left) == answers[0][0]
     assert (await ingest(mine, own.id, "doc", texts[int(left[-1].point.text[-2])]))[1]
+
+
+async def test_an_ingest_waits_for_another_and_sees_what_it_did(mine: Any, tenant: Tenant, store: VectorStore) -> None:
+    own = await create(mine)
+    document = Document("doc", topics["raise"], {})
+    passage = Point(UUID(int=1), "doc", 0, 5, "other", {}, to_binary(np.ones((1, 512), dtype=np.float32))[0])
+    async with store.staging(tenant.organization_id) as staging:
+        await staging.hold(UUID(own.id))
+        waiting = asyncio.create_task(ingest(mine, own.id, "doc", document.text))
+        await asyncio.sleep(1)
+        with Spool() as spool:
+            spool.add([passage])
+            await staging.load(spool)
+        await staging.replace_document(UUID(own.id), "doc", document.sha256(), 1)
+        await staging.merge(UUID(own.id))
+        assert not waiting.done()
+    assert await waiting == (1, True)
+    assert [hit.point.text for hit in await passages_of(mine, own.id)] == ["other"]
 
 
 BAD = {

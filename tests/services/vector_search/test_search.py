@@ -51,7 +51,8 @@ async def test_all_is_compared_and_the_nearest_come_first(mine: Any, metric: pb.
 
 async def test_ties_are_in_the_order_of_ids(mine: Any) -> None:
     own = await create(mine, dimension=2)
-    await upsert(mine, own.id, reversed(points([[1, 1]] * 30)))
+    for first in (21, 11, 1):
+        await upsert(mine, own.id, points([[1, 1]] * 10, first))
     assert numbers(await nearest(mine, [own.id], [1, 1], limit=20)) == list(range(1, 21))
 
 

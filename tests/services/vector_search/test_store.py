@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from neurectomy.vector_search.v1 import vector_search_pb2 as pb
@@ -49,10 +50,46 @@ async def test_exact_means_no_index_and_otherwise_it_is_used(
     assert await store.build_index(UUID(own.id))
     after = plan([search], await collections_of(store, tenant, own.id))
     name = f"points_hnsw_{UUID(own.id).hex}"
-    assert name not in await explain(database, tenant.organization_id, ANYTHING_BUT_SCANS, before)
+    exact = await explain(database, tenant.organization_id, ANYTHING_BUT_SCANS, before)
+    assert name not in exact
+    assert "CTE found" in exact
     assert f"Index Scan using {name}" in await explain(
         database, tenant.organization_id, USE_INDEXES.format(breadth=after.breadth), after
     )
+
+
+TABLES = {
+    "collections": "UPDATE collections SET name = 'theirs'",
+    "documents": "UPDATE documents SET passage_count = 0",
+    "points": "UPDATE points SET text = 'theirs'",
+}
+
+
+@pytest.mark.parametrize(("table", "update"), TABLES.items())
+async def test_the_tables_themselves_show_each_organization_its_own(
+    mine: Any, tenant: Tenant, other_tenant: Tenant, database: Database, table: str, update: str
+) -> None:
+    own = await create(mine)
+    document = pb.IngestDocumentRequest(collection_id=own.id, document_id="doc", text="Some text.")
+    await mine.IngestDocument(document)
+    for organization, rows in ((tenant, 1), (other_tenant, 0)):
+        async with database.tenant(organization.organization_id) as statements:
+            where = f"WHERE collection_id = '{own.id}'"
+            assert len(await statements.fetch("SELECT", f"SELECT FROM {table} {where}")) == rows
+            assert await statements.execute("UPDATE", f"{update} {where}") == f"UPDATE {rows}"
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_nobody_gives_rows_to_another_organization(
+    mine: Any, tenant: Tenant, other_tenant: Tenant, database: Database, table: str
+) -> None:
+    own = await create(mine)
+    document = pb.IngestDocumentRequest(collection_id=own.id, document_id="doc", text="Some text.")
+    await mine.IngestDocument(document)
+    move = f"UPDATE {table} SET organization_id = $1 WHERE collection_id = $2"
+    async with database.tenant(tenant.organization_id) as statements:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await statements.execute("UPDATE", move, other_tenant.organization_id, UUID(own.id))
 
 
 async def test_what_searches_have_in_common_is_looked_for_once(mine: Any, tenant: Tenant, store: VectorStore) -> None:
