@@ -1,46 +1,23 @@
 """Blame is right about a delay that was put there: the label moves by what was injected, and only that label."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
 import pytest
 
 from benchmarks.load import Plan, run
 from benchmarks.scenarios import DEMO
 from deploy import blame
 from deploy.local.demo import seed
+from deploy.local.postgres import OWNER
 from deploy.local.stack import Stack, say_nothing
 from neurectomy.traces.v1 import traces_pb2 as pb
+from tests.services.vector_search.injection import slow_search
 
 MS = 1_000_000
 INJECTED = 50 * MS
 SLACK = 3 * MS
 RATE, SECONDS = 20.0, 10.0
-
-POLICY = """
-ALTER POLICY tenant ON vector_search.points USING (
-    organization_id = (SELECT nullif(current_setting('app.organization_id', true), '')::uuid {sleep})
-    OR (SELECT current_setting('app.all_organizations', true) = 'on')
-)
-"""
-SLEEP = "FROM (SELECT pg_sleep(0.05)) AS injected"
-
-
-@asynccontextmanager
-async def slow_search(stack: Stack) -> AsyncIterator[None]:
-    """Each statement that reads points takes 50 ms more: their policy's sub-select, evaluated once, sleeps."""
-    connection: Any = await asyncpg.connect(stack.database_url("neurectomy_owner"))
-    try:
-        await connection.execute(POLICY.format(sleep=SLEEP))
-        try:
-            yield
-        finally:
-            await connection.execute(POLICY.format(sleep=""))
-    finally:
-        await connection.close()
 
 
 async def _loaded(stack: Stack, name: str, seconds: float = SECONDS) -> None:
@@ -62,7 +39,7 @@ async def test_an_injected_delay_is_owed_by_its_statement_and_by_nothing_else(st
     await seed(stack, say_nothing)
     await _loaded(stack, "WarmUp", seconds=3.0)
     await _loaded(stack, "Before")
-    async with slow_search(stack):
+    async with slow_search(stack.database_url(OWNER), INJECTED // MS):
         await _loaded(stack, "After")
     async with blame.traces(stack.targets["auth"], stack.targets["traces"], stack.secrets.services["cli"]) as traces:
         for percentile in (50.0, 80.0):
