@@ -21,6 +21,8 @@ from graphql import (
 from gateway.cost import Cost, cost_of
 from gateway.errors import RequestError
 from gateway.limits import LimitExceeded, Limits, check_shape
+from services.runtime.span_wire import Kind
+from services.runtime.telemetry import span
 
 MAX_ERRORS = 10
 CHARACTERS_OF_TOKEN = 500
@@ -79,7 +81,8 @@ class Documents:
         """The document with this text."""
         document = self._kept.pop(text, None)
         if document is None:
-            document = self._read(text)
+            with span(Kind.INTERNAL, "graphql.document"):
+                document = self._read(text)
             self._room -= _weight(text, document)
         self._kept[text] = document
         if self._room < 0:

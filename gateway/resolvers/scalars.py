@@ -15,6 +15,8 @@ from neurectomy.vector_search.v1 import vector_search_pb2 as vectors_pb
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_NESTING = 32
 MAX_LONG = 2**63
+EXACT = 2**53
+"""Below it, floating point holds every whole number."""
 
 moment = ScalarType("DateTime")
 free_form = ScalarType("JSONObject")
@@ -34,11 +36,12 @@ def moment_in(value: Any) -> datetime:
     """A datetime with a zone."""
     try:
         parsed = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        zoned = parsed.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         raise GraphQLError("DateTime is a text like 2026-11-23T21:09:07Z") from None
     if parsed.tzinfo is None:
         raise GraphQLError("DateTime needs a zone, for example Z at its end")
-    return parsed.astimezone(UTC)
+    return zoned
 
 
 @free_form.serializer
@@ -55,7 +58,7 @@ def _plain(value: Value) -> Any:
             return [_plain(item) for item in value.list_value.values]
         case "number_value":
             number = value.number_value
-            return int(number) if number.is_integer() else number
+            return int(number) if number.is_integer() and abs(number) < EXACT else number
         case "string_value":
             return value.string_value
         case "bool_value":

@@ -1,5 +1,6 @@
 """GraphQL over HTTP: POST with JSON, and GET for queries, by the rules of the GraphQL over HTTP specification."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +40,12 @@ class NotAcceptable(RequestError):
     """The client accepts no JSON."""
 
     status: ClassVar[int] = 406
+
+
+class RequestTimeout(RequestError):
+    """The client takes too long to say what it wants."""
+
+    status: ClassVar[int] = 408
 
 
 class UnsupportedMediaType(RequestError):
@@ -114,17 +121,23 @@ class HttpTransport:
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._max_body:
             raise BodyTooLarge(self._max_body)
-        chunks, size, more = [], 0, True
+        try:
+            async with asyncio.timeout(self._operations.seconds):
+                return await self._received(receive)
+        except TimeoutError:
+            raise RequestTimeout("the body came too slowly") from None
+
+    async def _received(self, receive: Receive) -> bytes:
+        body, more = b"", True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Disconnected
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > self._max_body:
+            body += message.get("body", b"")
+            if len(body) > self._max_body:
                 raise BodyTooLarge(self._max_body)
             more = message.get("more_body", False)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return body
 
 
 def _from_query(query_string: bytes) -> dict[str, Any]:
@@ -206,6 +219,8 @@ def _headers(reply: Reply, headers: Headers, running: Running) -> list[tuple[byt
     ]
     if reply.status == 405:
         sent.append((b"allow", b"GET, POST"))
+    if reply.status == 408:
+        sent.append((b"connection", b"close"))
     if reply.status == 401:
         sent.append((b"www-authenticate", b"Bearer"))
     if b"server-timing" in headers:

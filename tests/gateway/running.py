@@ -33,22 +33,32 @@ class Gateway:
 @asynccontextmanager
 async def gateway(stack: Stack, **settings: str) -> AsyncIterator[Gateway]:
     """A gateway in front of the stack's services, on a free port; the settings are added to the stack's."""
-    process = await start({**stack.environment("gateway"), "LISTEN": "127.0.0.1:0", **settings})
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            url = f"http://127.0.0.1:{(await line(process, 'listening'))['port']}"
+    async with listening("gateway", {**stack.environment("gateway"), **settings}) as (process, address):
+        url = f"http://{address}"
         async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
             yield Gateway(process, url, Client(http))
+
+
+@asynccontextmanager
+async def listening(
+    module: str, environment: Mapping[str, str]
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A process of ours on a free port, and its address."""
+    process = await start(module, {**environment, "LISTEN": "127.0.0.1:0"})
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            port = (await line(process, "listening"))["port"]
+        yield process, f"127.0.0.1:{port}"
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
 
 
-async def start(environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+async def start(module: str, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
     """The process, whose log can be read from its standard error."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", env=dict(environment), stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, env=dict(environment), stderr=asyncio.subprocess.PIPE
     )
 
 

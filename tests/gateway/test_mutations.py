@@ -55,7 +55,15 @@ async def test_a_stale_etag_is_a_conflict_that_says_the_current_one(stranger: Cl
 
 async def test_free_form_objects_come_back_as_they_were(stranger: Client) -> None:
     client, *_ = await register(stranger)
-    config = {"window": 10, "rate": 0.5, "on": True, "none": None, "list": [1, {"deep": "er"}], "text": "ü"}
+    config = {
+        "window": 10,
+        "rate": 0.5,
+        "on": True,
+        "none": None,
+        "huge": 1e300,
+        "list": [1, {"deep": "er"}],
+        "text": "ü",
+    }
     create = "mutation ($input: CreateAgentInput!) { createAgent(input: $input) { memoryConfig model { config } } }"
     fields = {
         "name": "x",

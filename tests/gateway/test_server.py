@@ -19,7 +19,7 @@ PROTOCOL = Subprotocol("graphql-transport-ws")
 
 async def ended(environment: dict[str, str]) -> tuple[int | None, str]:
     """How a gateway ends that cannot start: its status and its words."""
-    process = await start(environment)
+    process = await start("gateway", environment)
     _, words = await asyncio.wait_for(process.communicate(), 60)
     return process.returncode, words.decode()
 
@@ -69,6 +69,18 @@ async def test_a_request_has_the_time_that_the_setting_says(stack: Stack, world:
     async with gateway(stack, REQUEST_SECONDS="0.001") as one:
         error = await Client(one.client.http, world.client.token).error("{ agents { id } }")
     assert error["extensions"]["code"] == "DEADLINE_EXCEEDED"
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(stack: Stack) -> None:
+    async with gateway(stack, REQUEST_SECONDS="0.2") as one:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(one.url.rpartition(":")[2]))
+        writer.write(
+            b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
+        )
+        received = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in received
 
 
 async def test_without_tracing_answers_still_say_their_trace(stack: Stack) -> None:

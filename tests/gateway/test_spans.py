@@ -2,9 +2,9 @@
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import grpc
-import pytest
 
 from deploy.local.stack import Stack
 from gateway.reports import Reports
@@ -108,29 +108,36 @@ def test_no_more_is_kept_than_ten_a_second() -> None:
     assert len(kept.traces) == 60
 
 
-@pytest.mark.parametrize("sampled", ["00", "01"])
-async def test_a_request_is_blamed_and_a_sampled_one_is_kept(
-    stack: Stack, world: World, connect_as: Connect, sampled: str
+async def test_a_request_is_reported_and_one_that_asks_for_it_is_kept_whole(
+    stack: Stack, world: World, connect_as: Connect
 ) -> None:
     traces = connect_as(TracesServiceStub, await service_token(stack, "cli"))
-    trace_id = f"{sampled}f7651916cd43dd8448eb211c80319c"[:32]
-    header = f"00-{trace_id}-b7ad6b7169203331-{sampled}"
-    response = await world.client.post({"query": SHOW.replace("agents(", "seen: agents(")}, traceparent=header)
+    trace_id = uuid4().hex
+    query = f"query Seen{trace_id} {SHOW}"
+    response = await world.client.post({"query": query}, traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
     assert "errors" not in response.json()
 
+    operation = await reported(traces, f"query Seen{trace_id} ")
+    assert operation.request_count == 1
+    found = await kept_trace(traces, trace_id)
+    assert found.summary.operation == operation.operation
+    assert sum(share.duration_ns for share in found.shares) == found.summary.duration_ns
+    assert {span.service for span in found.spans} == {"gateway", "auth", "agent_store", "vector_search", "graph"}
+    calls = [span for span in found.spans if (span.service, span.kind) == ("gateway", "client")]
+    called = [span.name.rpartition("/")[2] for span in calls]
+    assert sorted(called) == ["BatchGetUsers", "BatchListExecutions", "BatchSearch", "BatchTraverse", "ListAgents"]
+
+
+async def reported(traces: Any, prefix: str) -> pb.Operation:
+    """The operation whose name begins so, as soon as the gateway has reported it."""
     async with asyncio.timeout(SETTLE_SECONDS):
         while True:
-            seen = await traces.ListOperations(pb.ListOperationsRequest())
-            if any(operation.operation.startswith("query anonymous ") for operation in seen.operations):
-                break
+            listed = await traces.ListOperations(pb.ListOperationsRequest())
+            for operation in listed.operations:
+                if operation.operation.startswith(prefix):
+                    found: pb.Operation = operation
+                    return found
             await asyncio.sleep(0.1)
-    if sampled == "01":
-        found = await kept_trace(traces, trace_id)
-        assert sum(share.duration_ns for share in found.shares) == found.summary.duration_ns
-        labels = {share.label.partition("/")[0] for share in found.shares}
-        services = {span.service for span in found.spans}
-        assert services == {"gateway", "auth", "agent_store", "vector_search", "graph"}
-        assert labels <= services
 
 
 async def kept_trace(traces: Any, trace_id: str) -> pb.GetTraceResponse:

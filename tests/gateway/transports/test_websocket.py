@@ -12,7 +12,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from deploy.local.stack import Stack
-from tests.gateway.clients import Client, World, make_agent, register
+from neurectomy.auth.v1 import auth_pb2
+from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from services.runtime.channels import connect as connect_channel
+from services.runtime.channels import no_token
+from tests.gateway.clients import PASSWORD, Client, World, make_agent, register
+from tests.gateway.running import Gateway, gateway, listening
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 INIT = {"type": "connection_init"}
@@ -61,10 +66,10 @@ class Socket:
 
 
 @asynccontextmanager
-async def socket(stack: Stack, protocol: Subprotocol | None = PROTOCOL, **headers: str) -> AsyncIterator[Socket]:
-    url = stack.gateway_url.replace("http", "ws") + "/graphql"
-    subprotocols = [protocol] if protocol else None
-    async with connect(url, subprotocols=subprotocols, additional_headers=headers, proxy=None) as connection:
+async def socket(at: Stack | Gateway, **headers: str) -> AsyncIterator[Socket]:
+    url = at.url if isinstance(at, Gateway) else at.gateway_url
+    address = url.replace("http", "ws") + "/graphql"
+    async with connect(address, subprotocols=[PROTOCOL], additional_headers=headers, proxy=None) as connection:
         yield Socket(connection)
 
 
@@ -217,3 +222,29 @@ async def test_many_subscribers_share_one_reader(stack: Stack, stranger: Client)
         agent_id = await make_agent(owner, name="Seen by both")
         for client in (first, second):
             assert (await client.receive())["payload"]["data"]["agentChanged"]["agentId"] == agent_id
+
+
+async def test_who_does_not_begin_is_sent_away(stack: Stack) -> None:
+    async with gateway(stack, SOCKET_INIT_SECONDS="0.3") as one, socket(one) as client:
+        await client.send({"type": "ping"})
+        assert await client.closed_with() == 4408
+
+
+async def test_without_a_token_a_socket_is_anonymous_or_closed(stack: Stack) -> None:
+    async with socket(stack) as client:
+        await client.send(INIT, {**QUERY, "payload": {"query": "{ agents { id } }"}})
+        assert (await client.receive())["type"] == "connection_ack"
+        assert "errors" not in (await client.receive())["payload"]
+    async with gateway(stack, ANONYMOUS_ACCESS="false") as one, socket(one) as client:
+        await client.send(INIT)
+        assert await client.closed_with() == 4401
+
+
+async def test_a_socket_closes_when_its_token_ends(stack: Stack, world: World) -> None:
+    environment = {**stack.environment("auth"), "ACCESS_TOKEN_SECONDS": "10"}  # the least that auth allows
+    async with listening("services.auth", environment) as (_, address), connect_channel(address, no_token) as channel:
+        log_in = auth_pb2.LogInRequest(email=world.email, password=PASSWORD)
+        token = (await AuthServiceStub(channel).LogIn(log_in)).access_token.token
+    async with socket(stack) as client:
+        await client.following(Client(world.client.http, token))
+        assert await client.closed_with() == 4403
