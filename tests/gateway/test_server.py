@@ -52,10 +52,11 @@ async def test_sigterm_lets_what_is_in_progress_end_and_sends_sockets_away(stack
         async with connect(one.socket_url, subprotocols=[PROTOCOL], proxy=None) as listener:
             await listener.send('{"type": "connection_init"}')
             await listener.recv()
+            asking = [asyncio.create_task(one.client.post({"query": "{ __typename }"})) for _ in range(10)]
+            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
             one.process.send_signal(signal.SIGTERM)
             await line(one.process, "draining")
-            answers = await asyncio.gather(*(one.client.post({"query": "{ __typename }"}) for _ in range(10)))
-            assert {answer.status_code for answer in answers} == {200}
+            assert {answer.status_code for answer in await asyncio.gather(*asking)} == {200}
             draining = (await one.client.http.get("/ready")).json()
             assert (draining["ready"], draining["draining"]) == (False, True)
             await asyncio.wait_for(listener.wait_closed(), 10)
