@@ -34,8 +34,8 @@ def benchmarks() -> None:
 @app.command()
 def load(
     scenario: Annotated[str, typer.Argument(help=f"One of {', '.join(SCENARIOS)}.")] = "demo",
-    rate: Annotated[float, typer.Option(min=0.1, max=100_000, help="Requests due per second.")] = 60.0,
-    duration: Annotated[float, typer.Option(min=1, max=3_600, help="Seconds, after 2 s of warm-up.")] = 60.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=100_000, help="Requests due per second.")] = 50.0,
+    duration: Annotated[float, typer.Option(min=1, max=3_600, help="Seconds, after 2 s of warm-up.")] = 70.0,
     state: StateFolder = DEFAULT_STATE,
 ) -> None:
     """Ask one query at a fixed rate; latency counts from the moment a request was due."""

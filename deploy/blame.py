@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
+from rich.box import SIMPLE
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MILLISECOND = 1_000_000
 NEEDED = 30
 BAR_WIDTH = 24
+SHARE_WIDTH = 10
 
 
 @asynccontextmanager
@@ -97,33 +99,33 @@ def as_json(answer: pb.BlameResponse | pb.GetTraceResponse) -> str:
 def blame_table(answer: pb.BlameResponse, percentile: float) -> RenderableType:
     """Who owes the percentile, largest excess over the median first; the parts sum to it exactly."""
     name = f"P{percentile:g}"
-    table = Table(title=_title(answer, name), title_justify="left", caption=_caption(answer), caption_justify="left")
-    table.add_column("owed to")
-    for heading in (f"of {name}", "95 % interval", "excess over P50", "of the tail", "calls"):
-        table.add_column(heading, justify="right")
+    table = _figures(_title(answer, name), _caption(answer))
+    table.add_column("owed to", no_wrap=True)
+    for heading in (f"{name} ms", "95 %", "over P50", "tail ms", "calls"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
     for part in answer.parts:
         table.add_row(*_row(part, answer.latency_ns))
     table.add_section()
     excess = answer.latency_ns - answer.median_ns
-    table.add_row("sum", _ms(answer.latency_ns), "", _ms(excess, sign=True), _ms(answer.tail_ns), "", "", style="bold")
+    table.add_row("sum", _figure(answer.latency_ns), "", f"+{_figure(excess)}", _figure(answer.tail_ns), style="bold")
     return table if answer.parts else Text(f"{_title(answer, name)}\n{_too_few(answer)}")
 
 
 def _row(part: pb.BlamedPart, whole: int) -> Iterable[str]:
-    filled = round(BAR_WIDTH * part.duration_ns / whole) if whole else 0
     yield part.label
-    yield _ms(part.duration_ns)
-    yield f"{_ms(part.low_ns)} - {_ms(part.high_ns)}"
-    yield _ms(part.excess_ns, sign=True)
-    yield _ms(part.tail_ns)
+    yield _figure(part.duration_ns)
+    yield f"{part.low_ns / MILLISECOND:.1f}-{part.high_ns / MILLISECOND:.1f}"
+    yield f"{part.excess_ns / MILLISECOND:+.2f}"
+    yield _figure(part.tail_ns)
     yield f"{part.calls:.1f}"
-    yield "█" * filled
+    yield "█" * round(SHARE_WIDTH * part.duration_ns / max(whole, 1))
 
 
 def operations_table(seen: Iterable[pb.Operation]) -> RenderableType:
     """What can be blamed."""
-    table = Table("operation", title="Operations", title_justify="left")
+    table = _figures("Operations", "")
+    table.add_column("operation")
     for heading in ("requests", "P50", "P95", "P99"):
         table.add_column(heading, justify="right")
     for one in seen:
@@ -159,36 +161,43 @@ def _caption(answer: pb.BlameResponse) -> str:
     return "\n".join(lines)
 
 
-def _ms(nanoseconds: int, sign: bool = False) -> str:
-    return f"{nanoseconds / MILLISECOND:{'+' if sign else ''}.2f} ms"
+def _figures(title: str, caption: str) -> Table:
+    return Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=SIMPLE, pad_edge=False)
+
+
+def _figure(nanoseconds: int) -> str:
+    return f"{nanoseconds / MILLISECOND:.2f}"
+
+
+def _ms(nanoseconds: int) -> str:
+    return f"{_figure(nanoseconds)} ms"
 
 
 def trace_table(answer: pb.GetTraceResponse) -> RenderableType:
     """The waterfall of one trace; what is on the critical path is drawn full."""
     summary = answer.summary
     title = f"{summary.operation}: {_ms(summary.duration_ns)}, trace {summary.trace_id}"
-    table = Table(title=title, title_justify="left", caption=_shares(answer), caption_justify="left")
+    table = _figures(title, _shares(answer))
     table.add_column("span", overflow="fold")
-    table.add_column("service")
-    table.add_column("start", justify="right")
-    table.add_column("took", justify="right")
-    table.add_column("critical", justify="right")
+    table.add_column("service", no_wrap=True)
+    for heading in ("start ms", "took ms", "critical"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     depths: dict[str, int] = {}
     for span in answer.spans:
         depths[span.span_id] = depth = depths.get(span.parent_id, -1) + 1
         name = f"{'  ' * depth}{span.name.rpartition('/')[2]}{' ✗' if span.failed else ''}"
-        took = span.end_ns - span.start_ns
-        critical = _ms(span.critical_ns) if span.critical_ns else ""
-        table.add_row(name, span.service, _ms(span.start_ns), _ms(took), critical, _bar(span, summary.duration_ns))
+        figures = _figure(span.start_ns), _figure(span.end_ns - span.start_ns)
+        critical = _figure(span.critical_ns) if span.critical_ns else ""
+        table.add_row(name, span.service, *figures, critical, _bar(span, summary.duration_ns))
     return table
 
 
 def _bar(span: pb.Span, whole: int) -> str:
-    scale = 2 * BAR_WIDTH / max(whole, 1)
-    before = min(2 * BAR_WIDTH - 1, int(span.start_ns * scale))
+    scale = BAR_WIDTH / max(whole, 1)
+    before = min(BAR_WIDTH - 1, int(span.start_ns * scale))
     length = max(1, round((span.end_ns - span.start_ns) * scale))
-    return " " * before + ("█" if span.critical_ns else "░") * min(length, 2 * BAR_WIDTH - before)
+    return " " * before + ("█" if span.critical_ns else "░") * min(length, BAR_WIDTH - before)
 
 
 def _shares(answer: pb.GetTraceResponse) -> str:

@@ -1,6 +1,6 @@
 """The RPCs of the traces service, ours and OTLP's: proto in, call, proto out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,7 +15,7 @@ from services.runtime.span_wire import Kind
 from services.traces.attribution import Blame
 from services.traces.attribution import Share as BlamedShare
 from services.traces.collector import Collector, Opened, Summary
-from services.traces.critical_path import Span, shares
+from services.traces.critical_path import Span, SpanId, shares
 from services.traces.latency import Judged, Latencies, Report
 
 DEFAULT_PERCENTILE = 99.0
@@ -132,10 +132,26 @@ def _opened(opened: Opened) -> pb.GetTraceResponse:
         critical[str(span.span_id)] = critical.get(str(span.span_id), 0) + end - start
     return pb.GetTraceResponse(
         summary=_summary(opened.summary),
-        spans=[_span(span, opened.summary.start, critical) for span in opened.spans],
+        spans=[_span(span, opened.summary.start, critical) for span in _in_depth(opened.spans)],
         shares=[pb.Share(label=label, duration_ns=time) for label, time in shares(opened.path).items()],
         incomplete=opened.path.incomplete,
     )
+
+
+def _in_depth(placed: Sequence[Span]) -> Iterator[Span]:
+    """Each span followed by all below it, siblings by their begin. The first of the placed ones is the root."""
+    below: dict[SpanId | None, list[Span]] = {}
+    for span in placed[1:]:
+        below.setdefault(span.parent_id, []).append(span)
+    shown, stack = {placed[0].span_id}, [placed[0]]
+    while stack:
+        span = stack.pop()
+        yield span
+        children = sorted(below.pop(span.span_id, ()), key=lambda child: child.start, reverse=True)
+        shown.update(child.span_id for child in children)
+        stack += children
+    # A span without a parent here hangs under the root, and a ring of parents is cut; both are drawn last.
+    yield from (span for span in placed if span.span_id not in shown)
 
 
 def _span(span: Span, origin: int, critical: Mapping[str, int]) -> pb.Span:
