@@ -94,7 +94,7 @@ def neighborhood(types: Types, direction: Direction) -> str:
     WITH here, edge, there WHERE there <> here AND there.name IS NOT NULL
     WITH DISTINCT type(edge) AS type, startNode(edge) = here AS outgoing, there LIMIT $scan
     RETURN type, outgoing, there.id AS id, labels(there)[0] AS label, there.name AS name
-    ORDER BY $ranks[type], name, id
+    ORDER BY $ranks[type], name, id, outgoing DESC
     LIMIT $limit + 1"""
 
 

@@ -36,6 +36,7 @@ TIMED_OUT = "Neo.ClientError.Transaction.TransactionTimedOut"
 """How the codes begin that say so; which limit it was that passed comes behind."""
 UNREADY = ("Neo.ClientError.Security", "Neo.ClientError.Database")
 """Wrong credentials, and a database that is not there or not there yet: an operator's matter, not our caller's."""
+UNREACHABLE = (DriverError, OSError)
 
 
 class Statements:
@@ -66,8 +67,12 @@ class Database:
         """
         try:
             return await self._read(name, cypher, parameters)
-        except StoreUnavailable:  # perhaps only a connection from before the server's last start, and a read may repeat
-            return await self._read(name, cypher, parameters)
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, UNREACHABLE):
+                raise
+            return await self._read(
+                name, cypher, parameters
+            )  # that connection may be older than the server's last start
 
     async def _read(self, name: str, cypher: LiteralString, parameters: Mapping[str, Any]) -> list[Record]:
         async with self._place(), _statement(name), self._session(READ_ACCESS) as session:
@@ -132,7 +137,7 @@ def _domain_errors() -> Iterator[None]:
         raise _meaning(error) from error
     except ConfigurationError:
         raise
-    except (DriverError, OSError) as error:
+    except UNREACHABLE as error:
         raise StoreUnavailable(STORE) from error
 
 
