@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import grpc
@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from uuid_utils import uuid4
 
 from neurectomy.traces.v1 import traces_pb2 as pb
+from services.runtime.background import in_background
 from services.runtime.errors import DomainError
 from services.traces.histograms import Histogram
 from services.traces.population import Request
@@ -64,13 +65,10 @@ class Reports:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Report in the background, and what is left at the end."""
-        task = asyncio.create_task(self._run())
         try:
-            yield
+            async with in_background(self._run()):
+                yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             await self.send()
 
     async def _run(self) -> None:

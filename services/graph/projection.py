@@ -7,16 +7,19 @@ it was last changed by. Any number of processes may do this at once: a batch cou
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import structlog
 
 from services.graph.store import PUT_RELATIONS, GraphStore, Overtaken, Row
+from services.runtime.background import in_background
 from services.runtime.metrics import events_lag_seconds
 
+BATCH = 500
+LINGER_SECONDS = 0.02
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 log = structlog.get_logger()
@@ -69,6 +72,28 @@ class Feed(Protocol):
         """Batches of changes behind the position, oldest first; an empty one when none came for a while."""
 
 
+async def merged(batches: AsyncGenerator[Sequence[Change], None]) -> AsyncGenerator[Sequence[Change], None]:
+    """What has come while the batch before was taken in, as one: a transaction costs as much as dozens of changes."""
+    coming = asyncio.ensure_future(anext(batches, None))
+    try:
+        while (first := await coming) is not None:
+            changes, last = list(first), time.monotonic() + LINGER_SECONDS
+            coming = asyncio.ensure_future(anext(batches, None))
+            while len(changes) < BATCH and time.monotonic() < last and (more := await _at_once(coming)):
+                changes += more
+                coming = asyncio.ensure_future(anext(batches, None))
+            yield changes
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
+async def _at_once(coming: asyncio.Future[Sequence[Change] | None]) -> Sequence[Change] | None:
+    """What is coming, if it is here in a millisecond; a failure is left for whoever waits for it."""
+    await asyncio.wait([coming], timeout=0.001)
+    return coming.result() if coming.done() and coming.exception() is None else None
+
+
 def newest(states: Iterable[S]) -> list[S]:
     """The last state of each entity."""
     latest: dict[tuple[str, str], S] = {}
@@ -118,16 +143,9 @@ class Projection:
         self.following = False
         """The feed answers, and what it said last has been taken in."""
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Follow the feed in the background."""
-        task = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return in_background(self._run())
 
     async def _run(self) -> None:
         pause = FIRST_PAUSE
@@ -152,8 +170,8 @@ class Projection:
         await self._store.migrate()
         await self._store.warm_up()
         position, _ = await self._store.progress()
-        async with aclosing(self._feed.watch(position)) as batches:
-            async for changes in batches:
+        async with aclosing(self._feed.watch(position)) as batches, aclosing(merged(batches)) as larger_batches:
+            async for changes in larger_batches:
                 position = await self.apply(position, changes)
                 self.following = True
                 yield position

@@ -6,8 +6,8 @@ pool reads jsonb as objects.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ import orjson
 import structlog
 from redis.asyncio import Redis
 
+from services.runtime.background import in_background
 from services.runtime.metrics import events_relayed
 from services.runtime.postgres import Database, Row, Statements
 from services.runtime.span_wire import Kind
@@ -189,16 +190,9 @@ class Relay:
         self._service = service
         self._length = length
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Relay in the background."""
-        task = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return in_background(self._run())
 
     async def _run(self) -> None:
         pause = FIRST_PAUSE

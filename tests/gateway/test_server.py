@@ -10,9 +10,11 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from deploy.local.postgres import OWNER
 from deploy.local.stack import Stack
 from tests.gateway.clients import Client
 from tests.gateway.running import gateway, line, start
+from tests.services.vector_search.injection import slow_search
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 
@@ -67,8 +69,12 @@ async def test_sigterm_lets_what_is_in_progress_end_and_sends_sockets_away(stack
 
 
 async def test_a_request_has_the_time_that_the_setting_says(stack: Stack, world: Any) -> None:
-    async with gateway(stack, REQUEST_SECONDS="0.001") as one:
-        error = await Client(one.client.http, world.client.token).error("{ agents { id } }")
+    query = 'query ($id: ID!) { agent(id: $id) { knowledge(query: "anything") { text } } }'
+    async with (
+        gateway(stack, REQUEST_SECONDS="0.5") as one,
+        slow_search(stack.database_url(OWNER), milliseconds=5_000),
+    ):
+        error = await Client(one.client.http, world.client.token).error(query, id=world.agent_id)
     assert error["extensions"]["code"] == "DEADLINE_EXCEEDED"
 
 
