@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from services.graph.elements import Direction, EdgeType, Neighbor, Node, NodeType, Reached, Traversal
-from services.graph.store import GraphStore, Types
+from services.graph.store import FoundNode, GraphStore, Types
 from services.runtime.errors import InvalidFields
 
 MAX_STARTS = 100
@@ -14,7 +14,7 @@ MAX_ID = 1_000
 DEFAULT_LIMIT = 100
 DEFAULT_DEPTH = 1
 TRAVERSAL_SCAN = 500
-NEIGHBOR_SCAN = 2_000
+NEIGHBOR_SCAN = 1_000
 """Past its limit, a level or a neighborhood is cut to the first by name among this many, or among one more than the
 limit where that is more."""
 
@@ -44,7 +44,7 @@ async def traverse(
         limit_per_start=_outside(limit, MAX_LIMIT),
     )
     limit = limit or DEFAULT_LIMIT
-    rows = await graph.traverse(
+    answers = await graph.traverse(
         tenant,
         list(dict.fromkeys(start_ids)),
         _types(types),
@@ -53,11 +53,11 @@ async def traverse(
         limit=limit,
         scan=max(TRAVERSAL_SCAN, limit + 1),
     )
-    found = {row["start_id"]: row["found"] for row in rows}
+    found = dict(answers)
     return [_traversal(start_id, found.get(start_id, ()), limit) for start_id in start_ids]
 
 
-def _traversal(start_id: str, found: Iterable[tuple[int, str, str, str]], limit: int) -> Traversal:
+def _traversal(start_id: str, found: Iterable[FoundNode], limit: int) -> Traversal:
     """Nearest first, then by name and id."""
     nodes = sorted((distance, name, id_, label) for distance, id_, label, name in found)
     reached = [Reached(_node(id_, label, name), distance) for distance, name, id_, label in nodes[:limit]]
@@ -75,7 +75,7 @@ async def neighbors(
         limit=_outside(limit, MAX_LIMIT),
     )
     limit = limit or DEFAULT_LIMIT
-    rows = await graph.neighbors(
+    found = await graph.neighbors(
         tenant,
         node_id,
         _types(types),
@@ -83,7 +83,7 @@ async def neighbors(
         limit=limit,
         scan=max(NEIGHBOR_SCAN, limit + 1),
     )
-    return [_neighbor(*row) for row in rows[:limit]], len(rows) > limit
+    return [_neighbor(*edge) for edge in found[:limit]], len(found) > limit
 
 
 def _neighbor(type_: str, outgoing: bool, id_: str, label: str, name: str) -> Neighbor:

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import cast
 from uuid import UUID, uuid4
@@ -10,10 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from deploy.local.stack import Stack
-from services.graph.projection import Change, Projection, State, agent_row, newest
+from services.graph.projection import Change, Projection, State, agent_row, merged, newest
 from services.graph.store import GraphStore, Overtaken
 from services.runtime import neo4j
-from services.runtime.errors import StoreUnavailable
+from services.runtime.errors import ServiceUnavailable, StoreUnavailable
 from tests.services.graph.conftest import Line, ListFeed, agent, changes, expected, project, relation, snapshot
 
 PATIENCE_SECONDS = 60
@@ -176,6 +177,28 @@ async def test_what_comes_later_is_taken_in_and_following_is_told(database: neo4
         await _until_reached(graph, "1")
         assert projection.following
     assert (await snapshot(database, tenant))[0] == {"a": "Agent a"}
+
+
+async def test_what_comes_while_one_is_busy_is_merged_and_a_failure_loses_nothing() -> None:
+    async def feed() -> AsyncGenerator[Sequence[Change], None]:
+        for change in changes([None] * 50):
+            yield [change]
+        raise ServiceUnavailable("agent_store")
+
+    taken: list[Sequence[Change]] = []
+    async with aclosing(merged(feed())) as batches:
+        with suppress(ServiceUnavailable):
+            while True:
+                taken.append(await anext(batches))
+    assert [change for batch in taken for change in batch] == changes([None] * 50)
+    assert len(taken) < 50
+
+
+async def test_a_sign_of_life_is_passed_on_and_the_end_is_the_end() -> None:
+    async def feed() -> AsyncGenerator[Sequence[Change], None]:
+        yield []
+
+    assert [batch async for batch in merged(feed())] == [[]]
 
 
 def test_newest_keeps_the_highest_revision_of_each_entity_of_each_tenant() -> None:
