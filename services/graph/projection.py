@@ -20,7 +20,7 @@ from services.runtime.metrics import events_lag_seconds
 
 BATCH = 500
 LINGER_SECONDS = 0.02
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 
 log = structlog.get_logger()
 
@@ -168,9 +168,12 @@ class Projection:
         Raises Overtaken, StoreUnavailable and what the feed raises.
         """
         await self._store.migrate()
-        await self._store.warm_up()
         position, _ = await self._store.progress()
-        async with aclosing(self._feed.watch(position)) as batches, aclosing(merged(batches)) as larger_batches:
+        async with (
+            in_background(self._store.warm_up()),  # Neo4j may have been started anew
+            aclosing(self._feed.watch(position)) as batches,
+            aclosing(merged(batches)) as larger_batches,
+        ):
             async for changes in larger_batches:
                 position = await self.apply(position, changes)
                 self.following = True
