@@ -11,15 +11,17 @@ from deploy.local.failure import StackError
 
 HOST = "127.0.0.1"
 MAX_PORT = 65_535
+# All below 32768: from there on systems hand out ports for outgoing connections, and one of ours would now and then
+# be taken by a call that our own services make while they start.
 FIXED_PORTS: Mapping[str, int] = {
-    "postgres": 54320,
-    "valkey": 63790,
+    "postgres": 15432,
+    "valkey": 16379,
     "neo4j": 7688,
-    "auth": 50051,
-    "agent_store": 50052,
-    "vector_search": 50053,
-    "graph": 50054,
-    "traces": 50055,
+    "auth": 15051,
+    "agent_store": 15052,
+    "vector_search": 15053,
+    "graph": 15054,
+    "traces": 15055,
     "gateway": 4000,
 }
 FREE_PORTS: Mapping[str, int] = dict.fromkeys(FIXED_PORTS, 0)
