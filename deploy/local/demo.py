@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pydoc_data.topics import topics as documentation
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import grpc
@@ -21,6 +21,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Struct
 from uuid_utils.compat import uuid7
 
+from deploy.local.addresses import DEMO_ORGANIZATION, Addresses
 from neurectomy.agent_store.v1 import agent_store_pb2 as agent_pb
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.vector_search.v1 import vector_search_pb2 as vector_pb
@@ -35,20 +36,11 @@ if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
     from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceAsyncStub
 
-DEMO_ORGANIZATION = UUID("01980000-0000-7000-8000-000000000001")
 CAST = Path(__file__).with_name("demo.toml")
 RUNS_PER_AGENT = 4
 TOKEN_SECONDS = 3_600
 
 Report = Callable[[str, str], None]
-
-
-class Addresses(Protocol):
-    """What is needed of a running stack."""
-
-    @property
-    def targets(self) -> Mapping[str, str]: ...
-    def database_url(self, service: str) -> str: ...
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ import re
 import secrets
 import zlib
 
+from services.runtime.caller import covers
 from services.runtime.errors import PermissionMissing, TokenInvalid
 
 PREFIX = "nrctmy_live_"
@@ -33,7 +34,7 @@ def shown_prefix(key: str) -> str:
 def scopes_within(granted: frozenset[str], wanted: frozenset[str]) -> frozenset[str]:
     """The scopes of a new key: those wanted, or all that its creator has. Raises PermissionMissing for one beyond."""
     for scope in sorted(wanted):
-        if scope not in granted and f"{scope.partition(':')[0]}:*" not in granted:
+        if not covers(granted, scope):
             raise PermissionMissing(scope)
     return wanted or granted
 

@@ -32,6 +32,11 @@ PublicKeys = Mapping[str, Any]
 """Key id -> Ed25519 public key."""
 
 
+def covers(granted: frozenset[str], permission: str) -> bool:
+    """Whether what was granted holds the permission, or its area's wildcard."""
+    return permission in granted or f"{permission.partition(':')[0]}:*" in granted
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """On whose behalf a call is made. `expires` is in seconds since 1970."""
@@ -46,7 +51,7 @@ class Principal:
 
     def allows(self, permission: str) -> bool:
         """Whether the permission, for example `agents:read`, or its area's wildcard, `agents:*`, was given."""
-        return permission in self.permissions or f"{permission.partition(':')[0]}:*" in self.permissions
+        return covers(self.permissions, permission)
 
     def require(self, permission: str) -> None:
         """Raise PermissionMissing unless allowed."""
