@@ -27,17 +27,23 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from neurectomy.auth.v1 import access_pb2 as neurectomy_dot_auth_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!neurectomy/traces/v1/traces.proto\x12\x14neurectomy.traces.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fneurectomy/auth/v1/access.proto\"+\n\x05Share\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_ns\x18\x02 \x01(\x03\"e\n\rLatencyWindow\x12\x11\n\toperation\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\thistogram\x18\x03 \x01(\x0c\"n\n\x14ReportLatencyRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x34\n\x07windows\x18\x03 \x03(\x0b\x32#.neurectomy.traces.v1.LatencyWindow\"\x17\n\x15ReportLatencyResponse\"`\n\x0c\x42lameRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x12\n\npercentile\x18\x02 \x01(\x01\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x84\x01\n\nBlamedPart\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_ns\x18\x02 \x01(\x03\x12\x11\n\texcess_ns\x18\x03 \x01(\x03\x12\x0e\n\x06low_ns\x18\x04 \x01(\x03\x12\x0f\n\x07high_ns\x18\x05 \x01(\x03\x12\x0f\n\x07tail_ns\x18\x06 \x01(\x03\x12\r\n\x05\x63\x61lls\x18\x07 \x01(\x01\"\xb4\x02\n\rBlameResponse\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x15\n\rrequest_count\x18\x02 \x01(\x03\x12\x12\n\ntail_count\x18\x03 \x01(\x03\x12\x12\n\nlatency_ns\x18\x04 \x01(\x03\x12\x11\n\tmedian_ns\x18\x05 \x01(\x03\x12/\n\x05parts\x18\x06 \x03(\x0b\x32 .neurectomy.traces.v1.BlamedPart\x12\x18\n\x10slowest_trace_id\x18\x07 \x01(\t\x12\x0f\n\x07tail_ns\x18\x08 \x01(\x03\x12\x18\n\x10typical_trace_id\x18\t \x01(\t\x12\x18\n\x10incomplete_count\x18\n \x01(\x03\x12\x17\n\x0f\x61mbiguous_count\x18\x0b \x01(\x03\x12\x15\n\rdropped_count\x18\x0c \x01(\x03\"B\n\x15ListOperationsRequest\x12)\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\tOperation\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x15\n\rrequest_count\x18\x02 \x01(\x03\x12\x0e\n\x06p50_ns\x18\x03 \x01(\x03\x12\x0e\n\x06p95_ns\x18\x04 \x01(\x03\x12\x0e\n\x06p99_ns\x18\x05 \x01(\x03\"M\n\x16ListOperationsResponse\x12\x33\n\noperations\x18\x01 \x03(\x0b\x32\x1f.neurectomy.traces.v1.Operation\"9\n\x11ListTracesRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"\x9c\x01\n\x0cTraceSummary\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64uration_ns\x18\x04 \x01(\x03\x12\x12\n\nspan_count\x18\x05 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x08\"H\n\x12ListTracesResponse\x12\x32\n\x06traces\x18\x01 \x03(\x0b\x32\".neurectomy.traces.v1.TraceSummary\"#\n\x0fGetTraceRequest\x12\x10\n\x08trace_id\x18\x01 \x01(\t\"\x9e\x01\n\x04Span\x12\x0f\n\x07span_id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x10\n\x08start_ns\x18\x06 \x01(\x03\x12\x0e\n\x06\x65nd_ns\x18\x07 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x08\x12\x13\n\x0b\x63ritical_ns\x18\t \x01(\x03\"\xb3\x01\n\x10GetTraceResponse\x12\x33\n\x07summary\x18\x01 \x01(\x0b\x32\".neurectomy.traces.v1.TraceSummary\x12)\n\x05spans\x18\x02 \x03(\x0b\x32\x1a.neurectomy.traces.v1.Span\x12+\n\x06shares\x18\x03 \x03(\x0b\x32\x1b.neurectomy.traces.v1.Share\x12\x12\n\nincomplete\x18\x04 \x01(\x08\x32\xe1\x04\n\rTracesService\x12|\n\rReportLatency\x12*.neurectomy.traces.v1.ReportLatencyRequest\x1a+.neurectomy.traces.v1.ReportLatencyResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0ctraces:write\x12\x66\n\x05\x42lame\x12\".neurectomy.traces.v1.BlameRequest\x1a#.neurectomy.traces.v1.BlameResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12\x81\x01\n\x0eListOperations\x12+.neurectomy.traces.v1.ListOperationsRequest\x1a,.neurectomy.traces.v1.ListOperationsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12u\n\nListTraces\x12\'.neurectomy.traces.v1.ListTracesRequest\x1a(.neurectomy.traces.v1.ListTracesResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12o\n\x08GetTrace\x12%.neurectomy.traces.v1.GetTraceRequest\x1a&.neurectomy.traces.v1.GetTraceResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!neurectomy/traces/v1/traces.proto\x12\x14neurectomy.traces.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fneurectomy/auth/v1/access.proto\"+\n\x05Share\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_ns\x18\x02 \x01(\x03\"e\n\rLatencyWindow\x12\x11\n\toperation\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\thistogram\x18\x03 \x01(\x0c\"n\n\x14ReportLatencyRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x34\n\x07windows\x18\x03 \x03(\x0b\x32#.neurectomy.traces.v1.LatencyWindow\"\x17\n\x15ReportLatencyResponse\"\x8e\x01\n\x0c\x42lameRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x12\n\npercentile\x18\x02 \x01(\x01\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc8\x01\n\nBlamedPart\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_ns\x18\x02 \x01(\x03\x12\x11\n\texcess_ns\x18\x03 \x01(\x03\x12\x0e\n\x06low_ns\x18\x04 \x01(\x03\x12\x0f\n\x07high_ns\x18\x05 \x01(\x03\x12\x0f\n\x07tail_ns\x18\x06 \x01(\x03\x12\r\n\x05\x63\x61lls\x18\x07 \x01(\x01\x12\x15\n\rexcess_low_ns\x18\x08 \x01(\x03\x12\x16\n\x0e\x65xcess_high_ns\x18\t \x01(\x03\x12\x13\n\x0bper_call_ns\x18\n \x01(\x03\"\xe5\x02\n\rBlameResponse\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x15\n\rrequest_count\x18\x02 \x01(\x03\x12\x12\n\ntail_count\x18\x03 \x01(\x03\x12\x12\n\nlatency_ns\x18\x04 \x01(\x03\x12\x11\n\tmedian_ns\x18\x05 \x01(\x03\x12/\n\x05parts\x18\x06 \x03(\x0b\x32 .neurectomy.traces.v1.BlamedPart\x12\x18\n\x10slowest_trace_id\x18\x07 \x01(\t\x12\x0f\n\x07tail_ns\x18\x08 \x01(\x03\x12\x18\n\x10typical_trace_id\x18\t \x01(\t\x12\x18\n\x10incomplete_count\x18\n \x01(\x03\x12\x17\n\x0f\x61mbiguous_count\x18\x0b \x01(\x03\x12\x15\n\rdropped_count\x18\x0c \x01(\x03\x12\x18\n\x10\x63overage_percent\x18\r \x01(\x01\x12\x15\n\rerror_percent\x18\x0e \x01(\x01\"\xa5\x01\n\x14\x42lameTimelineRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x12\n\npercentile\x18\x02 \x01(\x01\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05steps\x18\x05 \x01(\x05\"\x90\x02\n\tBlameStep\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rrequest_count\x18\x03 \x01(\x03\x12\x0e\n\x06p50_ns\x18\x04 \x01(\x03\x12\x0e\n\x06p95_ns\x18\x05 \x01(\x03\x12\x0e\n\x06p99_ns\x18\x06 \x01(\x03\x12+\n\x06shares\x18\x07 \x03(\x0b\x32\x1b.neurectomy.traces.v1.Share\x12\x32\n\rmedian_shares\x18\x08 \x03(\x0b\x32\x1b.neurectomy.traces.v1.Share\"G\n\x15\x42lameTimelineResponse\x12.\n\x05steps\x18\x01 \x03(\x0b\x32\x1f.neurectomy.traces.v1.BlameStep\"p\n\x15ListOperationsRequest\x12)\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc6\x01\n\tOperation\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x15\n\rrequest_count\x18\x02 \x01(\x03\x12\x0e\n\x06p50_ns\x18\x03 \x01(\x03\x12\x0e\n\x06p95_ns\x18\x04 \x01(\x03\x12\x0e\n\x06p99_ns\x18\x05 \x01(\x03\x12+\n\x06shares\x18\x06 \x03(\x0b\x32\x1b.neurectomy.traces.v1.Share\x12\x32\n\rmedian_shares\x18\x07 \x03(\x0b\x32\x1b.neurectomy.traces.v1.Share\"M\n\x16ListOperationsResponse\x12\x33\n\noperations\x18\x01 \x03(\x0b\x32\x1f.neurectomy.traces.v1.Operation\"\x92\x01\n\x11ListTracesRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xae\x01\n\x0cTraceSummary\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64uration_ns\x18\x04 \x01(\x03\x12\x12\n\nspan_count\x18\x05 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x08\x12\x10\n\x08services\x18\x07 \x03(\t\"H\n\x12ListTracesResponse\x12\x32\n\x06traces\x18\x01 \x03(\x0b\x32\".neurectomy.traces.v1.TraceSummary\"#\n\x0fGetTraceRequest\x12\x10\n\x08trace_id\x18\x01 \x01(\t\"\xb8\x02\n\x04Span\x12\x0f\n\x07span_id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x10\n\x08start_ns\x18\x06 \x01(\x03\x12\x0e\n\x06\x65nd_ns\x18\x07 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x08\x12\x13\n\x0b\x63ritical_ns\x18\t \x01(\x03\x12>\n\nattributes\x18\n \x03(\x0b\x32*.neurectomy.traces.v1.Span.AttributesEntry\x12\r\n\x05label\x18\x0b \x01(\t\x12\x16\n\x0estatus_message\x18\x0c \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"K\n\x07Section\x12\x0f\n\x07span_id\x18\x01 \x01(\t\x12\x10\n\x08start_ns\x18\x02 \x01(\x03\x12\x0e\n\x06\x65nd_ns\x18\x03 \x01(\x03\x12\r\n\x05label\x18\x04 \x01(\t\"\xeb\x01\n\x07LogLine\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x10\n\x08severity\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x41\n\nattributes\x18\x05 \x03(\x0b\x32-.neurectomy.traces.v1.LogLine.AttributesEntry\x12\x0f\n\x07span_id\x18\x06 \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x91\x02\n\x10GetTraceResponse\x12\x33\n\x07summary\x18\x01 \x01(\x0b\x32\".neurectomy.traces.v1.TraceSummary\x12)\n\x05spans\x18\x02 \x03(\x0b\x32\x1a.neurectomy.traces.v1.Span\x12+\n\x06shares\x18\x03 \x03(\x0b\x32\x1b.neurectomy.traces.v1.Share\x12\x12\n\nincomplete\x18\x04 \x01(\x08\x12/\n\x08sections\x18\x05 \x03(\x0b\x32\x1d.neurectomy.traces.v1.Section\x12+\n\x04logs\x18\x06 \x03(\x0b\x32\x1d.neurectomy.traces.v1.LogLine2\xe1\x05\n\rTracesService\x12|\n\rReportLatency\x12*.neurectomy.traces.v1.ReportLatencyRequest\x1a+.neurectomy.traces.v1.ReportLatencyResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0ctraces:write\x12\x66\n\x05\x42lame\x12\".neurectomy.traces.v1.BlameRequest\x1a#.neurectomy.traces.v1.BlameResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12~\n\rBlameTimeline\x12*.neurectomy.traces.v1.BlameTimelineRequest\x1a+.neurectomy.traces.v1.BlameTimelineResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12\x81\x01\n\x0eListOperations\x12+.neurectomy.traces.v1.ListOperationsRequest\x1a,.neurectomy.traces.v1.ListOperationsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12u\n\nListTraces\x12\'.neurectomy.traces.v1.ListTracesRequest\x1a(.neurectomy.traces.v1.ListTracesResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:read\x12o\n\x08GetTrace\x12%.neurectomy.traces.v1.GetTraceRequest\x1a&.neurectomy.traces.v1.GetTraceResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x1a\x0btraces:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'neurectomy.traces.v1.traces_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SPAN_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_LOGLINE_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_LOGLINE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_TRACESSERVICE'].methods_by_name['ReportLatency']._loaded_options = None
   _globals['_TRACESSERVICE'].methods_by_name['ReportLatency']._serialized_options = b'\212\265\030\016\032\014traces:write'
   _globals['_TRACESSERVICE'].methods_by_name['Blame']._loaded_options = None
   _globals['_TRACESSERVICE'].methods_by_name['Blame']._serialized_options = b'\220\002\001\212\265\030\r\032\013traces:read'
+  _globals['_TRACESSERVICE'].methods_by_name['BlameTimeline']._loaded_options = None
+  _globals['_TRACESSERVICE'].methods_by_name['BlameTimeline']._serialized_options = b'\220\002\001\212\265\030\r\032\013traces:read'
   _globals['_TRACESSERVICE'].methods_by_name['ListOperations']._loaded_options = None
   _globals['_TRACESSERVICE'].methods_by_name['ListOperations']._serialized_options = b'\220\002\001\212\265\030\r\032\013traces:read'
   _globals['_TRACESSERVICE'].methods_by_name['ListTraces']._loaded_options = None
@@ -52,30 +58,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTLATENCYREQUEST']._serialized_end=415
   _globals['_REPORTLATENCYRESPONSE']._serialized_start=417
   _globals['_REPORTLATENCYRESPONSE']._serialized_end=440
-  _globals['_BLAMEREQUEST']._serialized_start=442
-  _globals['_BLAMEREQUEST']._serialized_end=538
-  _globals['_BLAMEDPART']._serialized_start=541
-  _globals['_BLAMEDPART']._serialized_end=673
-  _globals['_BLAMERESPONSE']._serialized_start=676
-  _globals['_BLAMERESPONSE']._serialized_end=984
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=986
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=1052
-  _globals['_OPERATION']._serialized_start=1054
-  _globals['_OPERATION']._serialized_end=1155
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=1157
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=1234
-  _globals['_LISTTRACESREQUEST']._serialized_start=1236
-  _globals['_LISTTRACESREQUEST']._serialized_end=1293
-  _globals['_TRACESUMMARY']._serialized_start=1296
-  _globals['_TRACESUMMARY']._serialized_end=1452
-  _globals['_LISTTRACESRESPONSE']._serialized_start=1454
-  _globals['_LISTTRACESRESPONSE']._serialized_end=1526
-  _globals['_GETTRACEREQUEST']._serialized_start=1528
-  _globals['_GETTRACEREQUEST']._serialized_end=1563
-  _globals['_SPAN']._serialized_start=1566
-  _globals['_SPAN']._serialized_end=1724
-  _globals['_GETTRACERESPONSE']._serialized_start=1727
-  _globals['_GETTRACERESPONSE']._serialized_end=1906
-  _globals['_TRACESSERVICE']._serialized_start=1909
-  _globals['_TRACESSERVICE']._serialized_end=2518
+  _globals['_BLAMEREQUEST']._serialized_start=443
+  _globals['_BLAMEREQUEST']._serialized_end=585
+  _globals['_BLAMEDPART']._serialized_start=588
+  _globals['_BLAMEDPART']._serialized_end=788
+  _globals['_BLAMERESPONSE']._serialized_start=791
+  _globals['_BLAMERESPONSE']._serialized_end=1148
+  _globals['_BLAMETIMELINEREQUEST']._serialized_start=1151
+  _globals['_BLAMETIMELINEREQUEST']._serialized_end=1316
+  _globals['_BLAMESTEP']._serialized_start=1319
+  _globals['_BLAMESTEP']._serialized_end=1591
+  _globals['_BLAMETIMELINERESPONSE']._serialized_start=1593
+  _globals['_BLAMETIMELINERESPONSE']._serialized_end=1664
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=1666
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=1778
+  _globals['_OPERATION']._serialized_start=1781
+  _globals['_OPERATION']._serialized_end=1979
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=1981
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=2058
+  _globals['_LISTTRACESREQUEST']._serialized_start=2061
+  _globals['_LISTTRACESREQUEST']._serialized_end=2207
+  _globals['_TRACESUMMARY']._serialized_start=2210
+  _globals['_TRACESUMMARY']._serialized_end=2384
+  _globals['_LISTTRACESRESPONSE']._serialized_start=2386
+  _globals['_LISTTRACESRESPONSE']._serialized_end=2458
+  _globals['_GETTRACEREQUEST']._serialized_start=2460
+  _globals['_GETTRACEREQUEST']._serialized_end=2495
+  _globals['_SPAN']._serialized_start=2498
+  _globals['_SPAN']._serialized_end=2810
+  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_start=2761
+  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_end=2810
+  _globals['_SECTION']._serialized_start=2812
+  _globals['_SECTION']._serialized_end=2887
+  _globals['_LOGLINE']._serialized_start=2890
+  _globals['_LOGLINE']._serialized_end=3125
+  _globals['_LOGLINE_ATTRIBUTESENTRY']._serialized_start=2761
+  _globals['_LOGLINE_ATTRIBUTESENTRY']._serialized_end=2810
+  _globals['_GETTRACERESPONSE']._serialized_start=3128
+  _globals['_GETTRACERESPONSE']._serialized_end=3401
+  _globals['_TRACESSERVICE']._serialized_start=3404
+  _globals['_TRACESSERVICE']._serialized_end=4141
 # @@protoc_insertion_point(module_scope)

@@ -136,13 +136,18 @@ class BlameRequest(_message.Message):
     OPERATION_FIELD_NUMBER: _builtins.int
     PERCENTILE_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """Which; empty for all operations together."""
     percentile: _builtins.float
     """50 up to, not including, 100; 0 for 99."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """How far back from now; unset for 5 minutes."""
+        """How far back from `end_time`; unset for 5 minutes."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Where the window ends; unset for now."""
 
     def __init__(
         self,
@@ -150,10 +155,11 @@ class BlameRequest(_message.Message):
         operation: _builtins.str = ...,
         percentile: _builtins.float = ...,
         window: _duration_pb2.Duration | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "percentile", b"percentile", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "operation", b"operation", "percentile", b"percentile", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,6 +178,9 @@ class BlamedPart(_message.Message):
     HIGH_NS_FIELD_NUMBER: _builtins.int
     TAIL_NS_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
+    EXCESS_LOW_NS_FIELD_NUMBER: _builtins.int
+    EXCESS_HIGH_NS_FIELD_NUMBER: _builtins.int
+    PER_CALL_NS_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """The label."""
     duration_ns: _builtins.int
@@ -186,6 +195,12 @@ class BlamedPart(_message.Message):
     """Its part of the mean of the requests beyond the percentile. All sum to that mean exactly."""
     calls: _builtins.float
     """How often a request runs through it on its critical path, around the percentile."""
+    excess_low_ns: _builtins.int
+    """The excess's 95 % interval, lower end."""
+    excess_high_ns: _builtins.int
+    """The excess's 95 % interval, upper end."""
+    per_call_ns: _builtins.int
+    """What one of those calls took. Times `calls` it is `duration_ns`; 0 where calls were not counted."""
     def __init__(
         self,
         *,
@@ -196,10 +211,13 @@ class BlamedPart(_message.Message):
         high_ns: _builtins.int = ...,
         tail_ns: _builtins.int = ...,
         calls: _builtins.float = ...,
+        excess_low_ns: _builtins.int = ...,
+        excess_high_ns: _builtins.int = ...,
+        per_call_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "duration_ns", b"duration_ns", "excess_ns", b"excess_ns", "high_ns", b"high_ns", "label", b"label", "low_ns", b"low_ns", "tail_ns", b"tail_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "duration_ns", b"duration_ns", "excess_high_ns", b"excess_high_ns", "excess_low_ns", b"excess_low_ns", "excess_ns", b"excess_ns", "high_ns", b"high_ns", "label", b"label", "low_ns", b"low_ns", "per_call_ns", b"per_call_ns", "tail_ns", b"tail_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -223,6 +241,8 @@ class BlameResponse(_message.Message):
     INCOMPLETE_COUNT_FIELD_NUMBER: _builtins.int
     AMBIGUOUS_COUNT_FIELD_NUMBER: _builtins.int
     DROPPED_COUNT_FIELD_NUMBER: _builtins.int
+    COVERAGE_PERCENT_FIELD_NUMBER: _builtins.int
+    ERROR_PERCENT_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """The operation."""
     request_count: _builtins.int
@@ -245,6 +265,12 @@ class BlameResponse(_message.Message):
     """Requests in which siblings ended at the same instant, so that a tie-break chose between them."""
     dropped_count: _builtins.int
     """Spans that did not fit into what rode home."""
+    coverage_percent: _builtins.float
+    """How much of the percentile's time is owed by someone who recorded spans, in percent: the rest is `remote`, where a
+    callee gave none, or `untraced`.
+    """
+    error_percent: _builtins.float
+    """By how much the percentiles may be off, in percent."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlamedPart]:
         """The largest excess first. Empty when the tail has fewer than 30 requests, too few to name anyone."""
@@ -264,14 +290,140 @@ class BlameResponse(_message.Message):
         incomplete_count: _builtins.int = ...,
         ambiguous_count: _builtins.int = ...,
         dropped_count: _builtins.int = ...,
+        coverage_percent: _builtins.float = ...,
+        error_percent: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous_count", b"ambiguous_count", "dropped_count", b"dropped_count", "incomplete_count", b"incomplete_count", "latency_ns", b"latency_ns", "median_ns", b"median_ns", "operation", b"operation", "parts", b"parts", "request_count", b"request_count", "slowest_trace_id", b"slowest_trace_id", "tail_count", b"tail_count", "tail_ns", b"tail_ns", "typical_trace_id", b"typical_trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous_count", b"ambiguous_count", "coverage_percent", b"coverage_percent", "dropped_count", b"dropped_count", "error_percent", b"error_percent", "incomplete_count", b"incomplete_count", "latency_ns", b"latency_ns", "median_ns", b"median_ns", "operation", b"operation", "parts", b"parts", "request_count", b"request_count", "slowest_trace_id", b"slowest_trace_id", "tail_count", b"tail_count", "tail_ns", b"tail_ns", "typical_trace_id", b"typical_trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BlameResponse: _TypeAlias = BlameResponse  # noqa: Y015
+
+@_typing.final
+class BlameTimelineRequest(_message.Message):
+    """See BlameTimeline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    PERCENTILE_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """Which; empty for all operations together."""
+    percentile: _builtins.float
+    """50 up to, not including, 100; 0 for 99."""
+    steps: _builtins.int
+    """Into how many steps the window is cut: 1 to 360; 0 for 30. A step is at least 10 s long, so there may be fewer."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How far back from `end_time`; unset for 5 minutes."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Where the window ends; unset for now."""
+
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        percentile: _builtins.float = ...,
+        window: _duration_pb2.Duration | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        steps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "operation", b"operation", "percentile", b"percentile", "steps", b"steps", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlameTimelineRequest: _TypeAlias = BlameTimelineRequest  # noqa: Y015
+
+@_typing.final
+class BlameStep(_message.Message):
+    """What an operation did in one step of a window."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    REQUEST_COUNT_FIELD_NUMBER: _builtins.int
+    P50_NS_FIELD_NUMBER: _builtins.int
+    P95_NS_FIELD_NUMBER: _builtins.int
+    P99_NS_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    MEDIAN_SHARES_FIELD_NUMBER: _builtins.int
+    request_count: _builtins.int
+    """Requests that ended in it."""
+    p50_ns: _builtins.int
+    """Percentile, within 3 %; 0 without requests, as are the others."""
+    p95_ns: _builtins.int
+    """Percentile, within 3 %."""
+    p99_ns: _builtins.int
+    """Percentile, within 3 %."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the step begins."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long it is."""
+
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
+        """The asked-for percentile, by label; they sum to it exactly. The largest first."""
+
+    @_builtins.property
+    def median_shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
+        """The median, by label; they sum to it exactly. The largest first."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        request_count: _builtins.int = ...,
+        p50_ns: _builtins.int = ...,
+        p95_ns: _builtins.int = ...,
+        p99_ns: _builtins.int = ...,
+        shares: _abc.Iterable[Global___Share] | None = ...,
+        median_shares: _abc.Iterable[Global___Share] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "median_shares", b"median_shares", "p50_ns", b"p50_ns", "p95_ns", b"p95_ns", "p99_ns", b"p99_ns", "request_count", b"request_count", "shares", b"shares", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlameStep: _TypeAlias = BlameStep  # noqa: Y015
+
+@_typing.final
+class BlameTimelineResponse(_message.Message):
+    """See BlameTimeline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlameStep]:
+        """Oldest first, without a gap."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___BlameStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlameTimelineResponse: _TypeAlias = BlameTimelineResponse  # noqa: Y015
 
 @_typing.final
 class ListOperationsRequest(_message.Message):
@@ -280,18 +432,24 @@ class ListOperationsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WINDOW_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """How far back from now; unset for 5 minutes."""
+        """How far back from `end_time`; unset for 5 minutes."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Where the window ends; unset for now."""
 
     def __init__(
         self,
         *,
         window: _duration_pb2.Duration | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,6 +466,8 @@ class Operation(_message.Message):
     P50_NS_FIELD_NUMBER: _builtins.int
     P95_NS_FIELD_NUMBER: _builtins.int
     P99_NS_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    MEDIAN_SHARES_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """Its name."""
     request_count: _builtins.int
@@ -318,6 +478,14 @@ class Operation(_message.Message):
     """Percentile, within 3 %."""
     p99_ns: _builtins.int
     """Percentile, within 3 %."""
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
+        """The P99 by label; they sum to it exactly. The largest first."""
+
+    @_builtins.property
+    def median_shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
+        """The median by label; they sum to it exactly. The largest first."""
+
     def __init__(
         self,
         *,
@@ -326,10 +494,12 @@ class Operation(_message.Message):
         p50_ns: _builtins.int = ...,
         p95_ns: _builtins.int = ...,
         p99_ns: _builtins.int = ...,
+        shares: _abc.Iterable[Global___Share] | None = ...,
+        median_shares: _abc.Iterable[Global___Share] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "p50_ns", b"p50_ns", "p95_ns", b"p95_ns", "p99_ns", b"p99_ns", "request_count", b"request_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["median_shares", b"median_shares", "operation", b"operation", "p50_ns", b"p50_ns", "p95_ns", b"p95_ns", "p99_ns", b"p99_ns", "request_count", b"request_count", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -367,19 +537,31 @@ class ListTracesRequest(_message.Message):
 
     OPERATION_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """Only of this operation; empty for all."""
     page_size: _builtins.int
     """At most this many: 1 to 1,000; 0 for 50."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """Only those that began this long before `end_time` or later; unset for all there are."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only those that began before; unset for now."""
+
     def __init__(
         self,
         *,
         operation: _builtins.str = ...,
         page_size: _builtins.int = ...,
+        window: _duration_pb2.Duration | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "page_size", b"page_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "operation", b"operation", "page_size", b"page_size", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -397,6 +579,7 @@ class TraceSummary(_message.Message):
     DURATION_NS_FIELD_NUMBER: _builtins.int
     SPAN_COUNT_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
     """32 hexadecimal digits."""
     operation: _builtins.str
@@ -411,6 +594,10 @@ class TraceSummary(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
 
+    @_builtins.property
+    def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The services that took part, by name."""
+
     def __init__(
         self,
         *,
@@ -420,10 +607,11 @@ class TraceSummary(_message.Message):
         duration_ns: _builtins.int = ...,
         span_count: _builtins.int = ...,
         failed: _builtins.bool = ...,
+        services: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_ns", b"duration_ns", "failed", b"failed", "operation", b"operation", "span_count", b"span_count", "start_time", b"start_time", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_ns", b"duration_ns", "failed", b"failed", "operation", b"operation", "services", b"services", "span_count", b"span_count", "start_time", b"start_time", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -481,6 +669,26 @@ class Span(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SPAN_ID_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
     SERVICE_FIELD_NUMBER: _builtins.int
@@ -490,6 +698,9 @@ class Span(_message.Message):
     END_NS_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     CRITICAL_NS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    STATUS_MESSAGE_FIELD_NUMBER: _builtins.int
     span_id: _builtins.str
     """16 hexadecimal digits."""
     parent_id: _builtins.str
@@ -499,7 +710,7 @@ class Span(_message.Message):
     name: _builtins.str
     """Its name."""
     kind: _builtins.str
-    """What it is: internal, client, server, postgres, neo4j, redis, pool wait, embedding."""
+    """What it is: internal, client, server, postgres, neo4j, redis, pool wait, embedding, follows."""
     start_ns: _builtins.int
     """Its begin, in nanoseconds after the trace's begin."""
     end_ns: _builtins.int
@@ -508,6 +719,14 @@ class Span(_message.Message):
     """It failed."""
     critical_ns: _builtins.int
     """How much of it is on the critical path, by itself."""
+    label: _builtins.str
+    """Whom its own time is owed by, for example `graph/neo4j`."""
+    status_message: _builtins.str
+    """What failed, as the span tells it; often empty."""
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Its attributes, by OpenTelemetry's names; what is no text is written as JSON."""
+
     def __init__(
         self,
         *,
@@ -520,14 +739,117 @@ class Span(_message.Message):
         end_ns: _builtins.int = ...,
         failed: _builtins.bool = ...,
         critical_ns: _builtins.int = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        label: _builtins.str = ...,
+        status_message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["critical_ns", b"critical_ns", "end_ns", b"end_ns", "failed", b"failed", "kind", b"kind", "name", b"name", "parent_id", b"parent_id", "service", b"service", "span_id", b"span_id", "start_ns", b"start_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "critical_ns", b"critical_ns", "end_ns", b"end_ns", "failed", b"failed", "kind", b"kind", "label", b"label", "name", b"name", "parent_id", b"parent_id", "service", b"service", "span_id", b"span_id", "start_ns", b"start_ns", "status_message", b"status_message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Span: _TypeAlias = Span  # noqa: Y015
+
+@_typing.final
+class Section(_message.Message):
+    """A stretch of the critical path in which one span was at work by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPAN_ID_FIELD_NUMBER: _builtins.int
+    START_NS_FIELD_NUMBER: _builtins.int
+    END_NS_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    span_id: _builtins.str
+    """The span."""
+    start_ns: _builtins.int
+    """Its begin, in nanoseconds after the trace's begin."""
+    end_ns: _builtins.int
+    """Its end, in nanoseconds after the trace's begin."""
+    label: _builtins.str
+    """Whom this time is owed by."""
+    def __init__(
+        self,
+        *,
+        span_id: _builtins.str = ...,
+        start_ns: _builtins.int = ...,
+        end_ns: _builtins.int = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_ns", b"end_ns", "label", b"label", "span_id", b"span_id", "start_ns", b"start_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Section: _TypeAlias = Section  # noqa: Y015
+
+@_typing.final
+class LogLine(_message.Message):
+    """A line of some service's log that was written for this trace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TIME_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    SPAN_ID_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """By whom."""
+    severity: _builtins.str
+    """DEBUG, INFO, WARN, ERROR and FATAL, as OpenTelemetry names them."""
+    text: _builtins.str
+    """What it says."""
+    span_id: _builtins.str
+    """The span it was written in; empty where that is not known."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was written."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What it says beside its text; what is no text is written as JSON."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        service: _builtins.str = ...,
+        severity: _builtins.str = ...,
+        text: _builtins.str = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        span_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "service", b"service", "severity", b"severity", "span_id", b"span_id", "text", b"text", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogLine: _TypeAlias = LogLine  # noqa: Y015
 
 @_typing.final
 class GetTraceResponse(_message.Message):
@@ -539,6 +861,8 @@ class GetTraceResponse(_message.Message):
     SPANS_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
     INCOMPLETE_FIELD_NUMBER: _builtins.int
+    SECTIONS_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     incomplete: _builtins.bool
     """A parent is missing."""
     @_builtins.property
@@ -553,6 +877,14 @@ class GetTraceResponse(_message.Message):
     def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
         """Shares of the whole by label. They sum to the duration exactly."""
 
+    @_builtins.property
+    def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Section]:
+        """Where the time went, first to last, without a gap from the trace's begin to its end."""
+
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogLine]:
+        """What was logged for it, oldest first; at most 1,000 lines."""
+
     def __init__(
         self,
         *,
@@ -560,10 +892,12 @@ class GetTraceResponse(_message.Message):
         spans: _abc.Iterable[Global___Span] | None = ...,
         shares: _abc.Iterable[Global___Share] | None = ...,
         incomplete: _builtins.bool = ...,
+        sections: _abc.Iterable[Global___Section] | None = ...,
+        logs: _abc.Iterable[Global___LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incomplete", b"incomplete", "shares", b"shares", "spans", b"spans", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incomplete", b"incomplete", "logs", b"logs", "sections", b"sections", "shares", b"shares", "spans", b"spans", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TracesServiceStub:
-    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces arrive by OTLP.
+    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces, and the log lines
+    that belong to them, arrive by OTLP. The same answers are there as JSON on the service's HTTP port, for its page.
     """
 
     def __init__(self, channel):
@@ -44,6 +45,11 @@ class TracesServiceStub:
                 '/neurectomy.traces.v1.TracesService/Blame',
                 request_serializer=neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameRequest.SerializeToString,
                 response_deserializer=neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameResponse.FromString,
+                _registered_method=True)
+        self.BlameTimeline = channel.unary_unary(
+                '/neurectomy.traces.v1.TracesService/BlameTimeline',
+                request_serializer=neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameTimelineRequest.SerializeToString,
+                response_deserializer=neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameTimelineResponse.FromString,
                 _registered_method=True)
         self.ListOperations = channel.unary_unary(
                 '/neurectomy.traces.v1.TracesService/ListOperations',
@@ -63,7 +69,8 @@ class TracesServiceStub:
 
 
 class TracesServiceServicer:
-    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces arrive by OTLP.
+    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces, and the log lines
+    that belong to them, arrive by OTLP. The same answers are there as JSON on the service's HTTP port, for its page.
     """
 
     def ReportLatency(self, request, context):
@@ -84,6 +91,15 @@ class TracesServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BlameTimeline(self, request, context):
+        """Splits a percentile of an operation's latency for each of the equal steps that make up a window, oldest first.
+
+        Fails with INVALID_FIELDS. A step in which nothing happened has no requests and no shares. Needs `traces:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOperations(self, request, context):
         """Returns the operations seen in the window with their percentiles, the most frequent first. Needs `traces:read`.
         """
@@ -92,7 +108,7 @@ class TracesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTraces(self, request, context):
-        """Returns kept traces, the slowest first. Needs `traces:read`.
+        """Returns kept traces, the slowest first. Fails with INVALID_FIELDS. Needs `traces:read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,6 +134,11 @@ def add_TracesServiceServicer_to_server(servicer, server):
                     request_deserializer=neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameRequest.FromString,
                     response_serializer=neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameResponse.SerializeToString,
             ),
+            'BlameTimeline': grpc.unary_unary_rpc_method_handler(
+                    servicer.BlameTimeline,
+                    request_deserializer=neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameTimelineRequest.FromString,
+                    response_serializer=neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameTimelineResponse.SerializeToString,
+            ),
             'ListOperations': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOperations,
                     request_deserializer=neurectomy_dot_traces_dot_v1_dot_traces__pb2.ListOperationsRequest.FromString,
@@ -142,7 +163,8 @@ def add_TracesServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TracesService:
-    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces arrive by OTLP.
+    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces, and the log lines
+    that belong to them, arrive by OTLP. The same answers are there as JSON on the service's HTTP port, for its page.
     """
 
     @staticmethod
@@ -189,6 +211,33 @@ class TracesService:
             '/neurectomy.traces.v1.TracesService/Blame',
             neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameRequest.SerializeToString,
             neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BlameTimeline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neurectomy.traces.v1.TracesService/BlameTimeline',
+            neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameTimelineRequest.SerializeToString,
+            neurectomy_dot_traces_dot_v1_dot_traces__pb2.BlameTimelineResponse.FromString,
             options,
             channel_credentials,
             insecure,

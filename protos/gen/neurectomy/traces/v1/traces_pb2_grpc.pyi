@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TracesServiceStub:
-    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces arrive by OTLP."""
+    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces, and the log lines
+    that belong to them, arrive by OTLP. The same answers are there as JSON on the service's HTTP port, for its page.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -43,16 +45,23 @@ class TracesServiceStub:
 
     Fails with OPERATION_NOT_FOUND and INVALID_FIELDS. Needs `traces:read`, which only operators have.
     """
+    BlameTimeline: _grpc.UnaryUnaryMultiCallable[_traces_pb2.BlameTimelineRequest, _traces_pb2.BlameTimelineResponse]
+    """Splits a percentile of an operation's latency for each of the equal steps that make up a window, oldest first.
+
+    Fails with INVALID_FIELDS. A step in which nothing happened has no requests and no shares. Needs `traces:read`.
+    """
     ListOperations: _grpc.UnaryUnaryMultiCallable[_traces_pb2.ListOperationsRequest, _traces_pb2.ListOperationsResponse]
     """Returns the operations seen in the window with their percentiles, the most frequent first. Needs `traces:read`."""
     ListTraces: _grpc.UnaryUnaryMultiCallable[_traces_pb2.ListTracesRequest, _traces_pb2.ListTracesResponse]
-    """Returns kept traces, the slowest first. Needs `traces:read`."""
+    """Returns kept traces, the slowest first. Fails with INVALID_FIELDS. Needs `traces:read`."""
     GetTrace: _grpc.UnaryUnaryMultiCallable[_traces_pb2.GetTraceRequest, _traces_pb2.GetTraceResponse]
     """Returns one kept trace with its critical path. Fails with TRACE_NOT_FOUND. Needs `traces:read`."""
 
 @_typing.type_check_only
 class TracesServiceAsyncStub(TracesServiceStub):
-    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces arrive by OTLP."""
+    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces, and the log lines
+    that belong to them, arrive by OTLP. The same answers are there as JSON on the service's HTTP port, for its page.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReportLatency: _aio.UnaryUnaryMultiCallable[_traces_pb2.ReportLatencyRequest, _traces_pb2.ReportLatencyResponse]  # type: ignore[assignment]
@@ -65,15 +74,22 @@ class TracesServiceAsyncStub(TracesServiceStub):
 
     Fails with OPERATION_NOT_FOUND and INVALID_FIELDS. Needs `traces:read`, which only operators have.
     """
+    BlameTimeline: _aio.UnaryUnaryMultiCallable[_traces_pb2.BlameTimelineRequest, _traces_pb2.BlameTimelineResponse]  # type: ignore[assignment]
+    """Splits a percentile of an operation's latency for each of the equal steps that make up a window, oldest first.
+
+    Fails with INVALID_FIELDS. A step in which nothing happened has no requests and no shares. Needs `traces:read`.
+    """
     ListOperations: _aio.UnaryUnaryMultiCallable[_traces_pb2.ListOperationsRequest, _traces_pb2.ListOperationsResponse]  # type: ignore[assignment]
     """Returns the operations seen in the window with their percentiles, the most frequent first. Needs `traces:read`."""
     ListTraces: _aio.UnaryUnaryMultiCallable[_traces_pb2.ListTracesRequest, _traces_pb2.ListTracesResponse]  # type: ignore[assignment]
-    """Returns kept traces, the slowest first. Needs `traces:read`."""
+    """Returns kept traces, the slowest first. Fails with INVALID_FIELDS. Needs `traces:read`."""
     GetTrace: _aio.UnaryUnaryMultiCallable[_traces_pb2.GetTraceRequest, _traces_pb2.GetTraceResponse]  # type: ignore[assignment]
     """Returns one kept trace with its critical path. Fails with TRACE_NOT_FOUND. Needs `traces:read`."""
 
 class TracesServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces arrive by OTLP."""
+    """Which service an operation's latency is owed to. Gateways report every request's split; kept traces, and the log lines
+    that belong to them, arrive by OTLP. The same answers are there as JSON on the service's HTTP port, for its page.
+    """
 
     @_abc_1.abstractmethod
     def ReportLatency(
@@ -98,6 +114,17 @@ class TracesServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def BlameTimeline(
+        self,
+        request: _traces_pb2.BlameTimelineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traces_pb2.BlameTimelineResponse, _abc.Awaitable[_traces_pb2.BlameTimelineResponse]]:
+        """Splits a percentile of an operation's latency for each of the equal steps that make up a window, oldest first.
+
+        Fails with INVALID_FIELDS. A step in which nothing happened has no requests and no shares. Needs `traces:read`.
+        """
+
+    @_abc_1.abstractmethod
     def ListOperations(
         self,
         request: _traces_pb2.ListOperationsRequest,
@@ -111,7 +138,7 @@ class TracesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _traces_pb2.ListTracesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_traces_pb2.ListTracesResponse, _abc.Awaitable[_traces_pb2.ListTracesResponse]]:
-        """Returns kept traces, the slowest first. Needs `traces:read`."""
+        """Returns kept traces, the slowest first. Fails with INVALID_FIELDS. Needs `traces:read`."""
 
     @_abc_1.abstractmethod
     def GetTrace(
