@@ -17,7 +17,7 @@ from gateway.pages import pages
 from gateway.readiness import Readiness
 from gateway.remote import open_channels, services_on
 from gateway.reports import Reports
-from gateway.server import bind, serve
+from gateway.server import serve
 from gateway.settings import GatewaySettings
 from gateway.spans import Spans
 from gateway.transports.http import HttpTransport
@@ -27,6 +27,7 @@ from services.runtime import logs
 from services.runtime.caller import Verifier
 from services.runtime.channels import ApiKeys, KeySet, ServiceIdentity, callers_token, no_token, traced
 from services.runtime.export import exporting
+from services.runtime.listening import bind
 from services.runtime.settings import load
 
 NOTICE_SECONDS = 0.5
@@ -36,7 +37,7 @@ NOTICE_SECONDS = 0.5
 async def main() -> None:
     settings = load(GatewaySettings)
     logs.configure(settings, "gateway")
-    listener = bind(settings.listen)
+    listener = bind(settings.listen, "The gateway")
     async with AsyncExitStack() as stack:
         endpoints = (settings.traces_endpoint, settings.otel_exporter_otlp_endpoint)
         export = stack.enter_context(exporting("gateway", *endpoints))

@@ -16,7 +16,7 @@ DEMO_ORGANIZATION = UUID("01980000-0000-7000-8000-000000000001")
 SERVICES = ("auth", "agent_store", "vector_search", "graph", "traces")
 IDENTITIES = (*SERVICES, "gateway", "cli")
 """Who can prove to auth that it is one of us."""
-INHERITED = ("PATH", "HOME", "LANG", "TZ", "OTEL_EXPORTER_OTLP_ENDPOINT", "TRACING")
+INHERITED = ("PATH", "HOME", "LANG", "TZ", "OTEL_EXPORTER_OTLP_ENDPOINT", "TRACING", "TRACE_LINK")
 """What our processes get from our own environment; a DATABASE_URL of the shell's must not reach them."""
 
 
@@ -54,6 +54,11 @@ class Addresses:
     def gateway_url(self) -> str:
         """Without a path, for example http://127.0.0.1:4000."""
         return f"http://{HOST}:{self.ports['gateway']}"
+
+    @property
+    def traces_url(self) -> str:
+        """The page of traces and blame, and where OTLP goes by HTTP."""
+        return f"http://{HOST}:{self.ports['traces_http']}"
 
     @property
     def redis_url(self) -> str:
@@ -111,6 +116,8 @@ class Addresses:
                     "NEO4J_PASSWORD": self.secrets.neo4j,
                     "AGENT_STORE_TARGET": self.targets["agent_store"],
                 }
+            case "traces":
+                return {"HTTP_LISTEN": f"{HOST}:{self.ports['traces_http']}", "OPEN_PAGE": "true"}
             case "gateway":
                 targets = {f"{service.upper()}_TARGET": target for service, target in self.targets.items()}
                 page = {"GRAPHIQL_ASSETS": str(graphiql.page())}
