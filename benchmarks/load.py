@@ -167,6 +167,25 @@ async def run(plan: Plan) -> Outcome:
     return outcome
 
 
+async def saturate(plan: Plan) -> Outcome:
+    """Ask on every connection again as soon as it has answered: what the gateway can do at most, `rate` aside."""
+    outcome, request, pool = Outcome(), _request(plan), _Pool(plan)
+    begin = time.perf_counter()
+
+    async def ask_again() -> None:
+        while (now := time.perf_counter()) < begin + plan.seconds:
+            await _ask(pool, request, now, outcome)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(plan.connections):
+                group.create_task(ask_again())
+        outcome.elapsed = time.perf_counter() - begin
+    finally:
+        pool.close()
+    return outcome
+
+
 async def _ask(pool: _Pool, request: bytes, due: float, outcome: Outcome) -> None:
     try:
         async with pool.connection() as connection, asyncio.timeout(ANSWER_SECONDS):
