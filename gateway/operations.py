@@ -74,9 +74,9 @@ class Operations:
     recorded: bool
     seconds: float
 
-    def begin(self, traceparent: str | None = None, tracestate: str = "") -> Running:
+    def begin(self, traceparent: str | None = None, tracestate: str = "", baggage: str = "") -> Running:
         """From now on, this task works for one operation."""
-        trace = telemetry.extract(traceparent, tracestate)
+        trace = telemetry.extract(traceparent, tracestate, baggage)
         running = Running(trace, telemetry.begin("graphql", trace, self.recorded), self.spans)
         set_budget(self.seconds)
         return running

@@ -129,9 +129,9 @@ def _metadata(span: OpenSpan, token: str | None) -> Metadata:
     if trace is None:
         return bearer
     if span.recording is None:
-        return (*bearer, ("traceparent", traceparent(trace, trace.parent_id or 1)))
+        return (*bearer, ("traceparent", traceparent(trace, trace.parent_id or 1)), *trace.carried)
     own = traceparent(trace, span_id(span.recording.base, span.index))
-    return (*bearer, ("traceparent", own), (ASK_KEY, "1"))
+    return (*bearer, ("traceparent", own), (ASK_KEY, "1"), *trace.carried)
 
 
 def _end(span: OpenSpan, error: BaseException | None) -> None:

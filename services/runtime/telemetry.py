@@ -23,19 +23,30 @@ ASK_KEY = "x-spans"
 BLOB_KEY = "x-spans-bin"
 CANCELLED: int = grpc.StatusCode.CANCELLED.value[0]
 UNKNOWN: int = grpc.StatusCode.UNKNOWN.value[0]
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+MAX_STATE = 512
+MAX_BAGGAGE = 8_192
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?P<more>-.*)?"
+)
 
 
 class TraceContext:
-    """Which trace this request belongs to, and what came with it by W3C Trace Context."""
+    """Which trace this request belongs to, and what came with it by W3C Trace Context and Baggage."""
 
-    __slots__ = ("parent_id", "sampled", "state", "trace_id")
+    __slots__ = ("carried", "parent_id", "sampled", "state", "trace_id")
 
-    def __init__(self, trace_id: str, parent_id: int | None = None, sampled: bool = False, state: str = "") -> None:
+    def __init__(
+        self, trace_id: str, parent_id: int | None = None, sampled: bool = False, state: str = "", baggage: str = ""
+    ) -> None:
         self.trace_id = trace_id
         self.parent_id = parent_id
         self.sampled = sampled
         self.state = state
+        self.carried: tuple[tuple[str, str], ...] = ()
+        """What callees get unchanged, beside `traceparent`."""
+        if state or baggage:
+            pairs = (("tracestate", state), ("baggage", baggage))
+            self.carried = tuple(pair for pair in pairs if pair[1])
 
 
 class Recording:
@@ -111,12 +122,23 @@ def new_trace_id() -> str:
     return f"{random.getrandbits(128) | 1:032x}"
 
 
-def extract(traceparent: str | None, tracestate: str = "") -> TraceContext:
-    """The caller's trace context, or that of a new trace where it has none or a malformed one."""
+def extract(traceparent: str | None, tracestate: str = "", baggage: str = "") -> TraceContext:
+    """The caller's trace context, or that of a new trace where it has none or a malformed one.
+
+    Of versions to come the first four fields are read, as the recommendation says; `tracestate` over 512 characters
+    and `baggage` over 8,192 are dropped. Baggage needs no trace.
+    """
+    baggage = baggage and _carried(baggage, MAX_BAGGAGE)
     match = _TRACEPARENT.fullmatch(traceparent or "")
-    if match is None or int(match[1], 16) == 0 or int(match[2], 16) == 0:
-        return TraceContext(new_trace_id())
-    return TraceContext(match[1], int(match[2], 16), bool(int(match[3], 16) & 1), tracestate)
+    if match is None or (match["more"] is not None and match["version"] == "00"):
+        return TraceContext(new_trace_id(), baggage=baggage)
+    state = tracestate and _carried(tracestate, MAX_STATE)
+    return TraceContext(match[2], int(match[3], 16), bool(int(match[4], 16) & 1), state, baggage)
+
+
+def _carried(value: str, limit: int) -> str:
+    """The value, or nothing where it is too long or holds what gRPC cannot carry: one odd byte would fail the call."""
+    return value if len(value) <= limit and value.isascii() and value.isprintable() else ""
 
 
 def traceparent(trace: TraceContext, span_id: int) -> str:
@@ -201,7 +223,7 @@ class TracingScope:
     async def __aenter__(self) -> None:
         metadata = self._call.metadata
         self._asked = ASK_KEY in metadata
-        trace = extract(metadata.get("traceparent"), metadata.get("tracestate", ""))
+        trace = extract(metadata.get("traceparent"), metadata.get("tracestate", ""), metadata.get("baggage", ""))
         self._recording = begin(self._call.method, trace, self._asked or trace.sampled)
 
     async def __aexit__(
