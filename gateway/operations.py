@@ -73,10 +73,12 @@ class Operations:
     spans: Spans
     recorded: bool
     seconds: float
+    baggage: bool = True
+    """Whether callers' baggage reaches the services."""
 
     def begin(self, traceparent: str | None = None, tracestate: str = "", baggage: str = "") -> Running:
         """From now on, this task works for one operation."""
-        trace = telemetry.extract(traceparent, tracestate, baggage)
+        trace = telemetry.extract(traceparent, tracestate, baggage if self.baggage else "")
         running = Running(trace, telemetry.begin("graphql", trace, self.recorded), self.spans)
         set_budget(self.seconds)
         return running

@@ -130,4 +130,4 @@ class Spans:
         epoch = time.time_ns() - recording.elapsed()
         root, *inner = measured.spans
         root = msgspec.structs.replace(root, parent_id=recording.trace.parent_id)
-        self._export.spans(recording.trace.trace_id, [root, *inner], epoch)
+        self._export.spans(recording.trace.trace_id, [root, *inner], epoch, recording.trace.state)

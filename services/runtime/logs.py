@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from services.runtime import log_export
 from services.runtime.settings import Settings
 from services.runtime.telemetry import current_trace_id
 
@@ -18,6 +19,7 @@ PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_tr
 def configure(settings: Settings, service: str) -> None:
     """Send this process's logs, and those of libraries from WARNING on, to standard error."""
     level = getattr(logging, settings.log_level.upper())
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # services/runtime/otlp.py says what goes wrong there
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     rendered: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
@@ -25,6 +27,7 @@ def configure(settings: Settings, service: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _about(service),
+            log_export.hand_on,
             *(rendered if settings.log_format == "json" else [PLAIN]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -16,6 +16,7 @@ from services.runtime.channels import MAX_MESSAGE
 from services.runtime.deadlines import DeadlineScope
 from services.runtime.errors import ErrorsScope
 from services.runtime.export import SpanExport, exporting
+from services.runtime.log_export import exporting_logs
 from services.runtime.metrics import MetricsScope, serve_metrics
 from services.runtime.scopes import Scope, ScopedServer
 from services.runtime.settings import ServiceSettings
@@ -55,7 +56,7 @@ async def serve(
     """
     logs.configure(settings, service)
     serve_metrics(settings.metrics_port)
-    with exporting(service, settings.otel_exporter_otlp_endpoint) as export:
+    with exporting(service, settings) as export, exporting_logs(service, settings):
         server = grpc.aio.server(options=OPTIONS)
         scoped = ScopedServer(server, scopes_for(service, settings, verifier, export))
         register(scoped)  # type: ignore[arg-type]  # it stands in for the server
@@ -76,7 +77,8 @@ def scopes_for(
 
     def scopes(method: str) -> list[Scope]:
         rule = access_rule(method)
-        tracing: list[Scope] = [lambda call: TracingScope(call, service, export)]  # times all
+        baggage = settings.carries_baggage
+        tracing: list[Scope] = [lambda call: TracingScope(call, service, export, baggage)]  # times all
         return [
             *(tracing if settings.tracing == "on" else []),
             MetricsScope,  # outside errors, so that it counts the code that the caller sees

@@ -15,7 +15,8 @@ import grpc
 
 from services.runtime import span_wire
 from services.runtime.errors import DomainError
-from services.runtime.export import SpanExport
+from services.runtime.export import INSTANCE, SpanExport
+from services.runtime.readable import ERROR_TYPE
 from services.runtime.scopes import Call
 from services.runtime.span_wire import OK, Attributes, Kind, Recorded
 
@@ -57,7 +58,7 @@ class Recording:
     def __init__(self, method: str, trace: TraceContext) -> None:
         self.method = method
         self.trace = trace
-        self.base = random.getrandbits(63) | 1 << 32
+        self.base = INSTANCE << 32 | random.getrandbits(31)
         self.origin = time.perf_counter_ns()
         self.spans: list[Recorded] = []
         self.dropped = 0
@@ -106,6 +107,12 @@ def current_trace_id() -> str | None:
     """32 hexadecimal digits, or None outside a request."""
     trace = _trace.get()
     return trace.trace_id if trace else None
+
+
+def current_span_id() -> int:
+    """The id of the innermost span in progress, 0 where none is recorded."""
+    recording = _recording.get()
+    return span_wire.span_id(recording.base, _parent.get()) if recording else 0
 
 
 def begin(method: str, trace: TraceContext, record: bool) -> Recording | None:
@@ -168,11 +175,11 @@ class OpenSpan:
         if recording is None:
             return
         duration = time.perf_counter_ns() - self._start
-        start, status = self._start - recording.origin, status_of(error)
+        start, status, attributes = self._start - recording.origin, status_of(error), self._attributes
+        if status == UNKNOWN:
+            attributes = {**(attributes or {}), ERROR_TYPE: type(error).__qualname__}
         recording.add(
-            Recorded(
-                self.index, self._parent, self._kind, self._name, start, duration, status, self.child, self._attributes
-            )
+            Recorded(self.index, self._parent, self._kind, self._name, start, duration, status, self.child, attributes)
         )
 
 
@@ -213,17 +220,21 @@ def status_of(error: BaseException | None) -> int:
 class TracingScope:
     """Times the whole call. Outermost, so that it sees the code that the caller will see."""
 
-    __slots__ = ("_asked", "_call", "_export", "_recording", "_service")
+    __slots__ = ("_asked", "_baggage", "_call", "_export", "_recording", "_service")
 
-    def __init__(self, call: Call, service: str, export: SpanExport) -> None:
+    def __init__(self, call: Call, service: str, export: SpanExport, baggage: bool = True) -> None:
         self._call = call
         self._service = service
         self._export = export
+        self._baggage = baggage
 
     async def __aenter__(self) -> None:
         metadata = self._call.metadata
         self._asked = ASK_KEY in metadata
-        trace = extract(metadata.get("traceparent"), metadata.get("tracestate", ""), metadata.get("baggage", ""))
+        baggage = metadata.get("baggage", "") if self._baggage else ""
+        trace = extract(metadata.get("traceparent"), metadata.get("tracestate", ""), baggage)
+        if not self._asked:
+            trace.sampled = self._export.sampled(trace, self._call.method)
         self._recording = begin(self._call.method, trace, self._asked or trace.sampled)
 
     async def __aexit__(

@@ -48,7 +48,7 @@ class Kept(SpanExport):
         super().__init__("gateway")
         self.traces: list[tuple[str, list[Span]]] = []
 
-    def spans(self, trace_id: str, spans: Any, epoch: int) -> None:
+    def spans(self, trace_id: str, spans: Any, epoch: int, state: str = "") -> None:
         self.traces.append((trace_id, list(spans)))
 
 
