@@ -102,28 +102,45 @@ def _walk(root: Span, children: _Children) -> tuple[list[Section], bool]:
     sections: list[Section] = []
     ambiguous = False
     blockers = iter(_blockers(root, children, 0, root.start, root.end, root.start, root.end))
-    frames = [(root, _label(root, children), blockers, root.start, root.end, root.end + 1)]
+    frames = [(root, _label(root, children), blockers, root.start, root.end, root.end + 1, None)]
     while frames:
-        span, label, blockers, start, until, last_end = frames.pop()
+        span, label, blockers, start, until, last_end, waited = frames.pop()
         for minus_end, child_start, child_id, child, shift, low, high in blockers:
             child_end = -minus_end
             if child_end > until:
                 ambiguous |= child_end == last_end
                 continue
             if child_end < until:
-                sections.append((span, child_end, until, label))
+                if waited is not None:
+                    until = _loop_section(sections, span, child_end, until, waited)
+                if child_end < until:
+                    sections.append((span, child_end, until, label))
             until, last_end = child_start, child_end
+            waited = child if child.kind == _SERVER and child.lag else None
             child_label = _label(child, children)
             if children[child_id]:
-                frames.append((span, label, blockers, start, until, last_end))
+                frames.append((span, label, blockers, start, until, last_end, waited))
                 inner = iter(_blockers(child, children, shift, low, high, child_start, child_end))
-                frames.append((child, child_label, inner, child_start, child_end, child_end + 1))
+                waited = child if child.kind == _CLIENT and child.lag else None
+                frames.append((child, child_label, inner, child_start, child_end, child_end + 1, waited))
                 break
             sections.append((child, child_start, child_end, child_label))
         else:
+            if start < until and waited is not None:
+                until = _loop_section(sections, span, start, until, waited)
             if start < until:
                 sections.append((span, start, until, label))
     return sections, ambiguous
+
+
+def _loop_section(sections: list[Section], span: Span, start: int, until: int, waited: Span) -> int:
+    """Cut off the end of a client span's own time that was waited for an event loop; return where that begins.
+
+    The answer waited for the caller's loop, given by the client span itself, the call for that of the server span.
+    """
+    begin = max(start, until - waited.lag)
+    sections.append((span, begin, until, _joined(waited.service, "loop")))
+    return begin
 
 
 # Sorts as rule 4 chooses: minus the end, the start and the id; then the span, its shift, and its placed start and end.
