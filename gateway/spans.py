@@ -14,8 +14,9 @@ import msgspec
 
 from gateway.reports import Reports
 from services.runtime.export import SpanExport
+from services.runtime.outcomes import UNKNOWN
 from services.runtime.span_wire import OK, Kind, Span, peer_of, span_id, unpack
-from services.runtime.telemetry import UNKNOWN, Recording
+from services.runtime.telemetry import Recording
 from services.traces.critical_path import Path, calls, critical_path, shares
 from services.traces.population import Request
 
@@ -43,6 +44,7 @@ class Measured:
 
 def measure(recording: Recording, operation: str, latency: int, failed: bool) -> Measured:
     """Put the trace of a request together that took `latency`."""
+    recording.closed = True
     spans = list(_spans(recording, operation, latency, failed))
     path = critical_path(spans)
     return Measured(operation, spans, path, latency, shares(path))

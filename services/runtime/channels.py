@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -16,13 +17,13 @@ from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from services.runtime.caller import Principal, PublicKeys, current_token, parse_key_set
 from services.runtime.deadlines import budget, time_left
 from services.runtime.errors import TokenInvalid, from_rpc
+from services.runtime.scopes import MAX_MESSAGE
 from services.runtime.span_wire import Kind, span_id
 from services.runtime.telemetry import ASK_KEY, BLOB_KEY, OpenSpan, current_trace, traceparent
 
 UNARY_SECONDS = 30.0
 """How long a call without a deadline of its own may take."""
 RENEW_SECONDS = 60.0
-MAX_MESSAGE = 16 * 1024 * 1024
 
 Token = Callable[[], Awaitable[str | None]]
 Metadata = tuple[tuple[str, str], ...]
@@ -102,24 +103,69 @@ def _answered_once(inner: Any, method: str, token: Token) -> Any:
 
 
 def _answered_by_stream(inner: Any, method: str, token: Token) -> Any:
-    async def call(request: Any, *, timeout: float | None = None) -> AsyncIterator[Any]:
-        span = OpenSpan(Kind.CLIENT, method)
-        error: BaseException | None = None
+    async def start(span: OpenSpan, request: Any, timeout: float | None) -> Any:
         limit = budget() if timeout is None else time_left(timeout)
-        rpc = inner(request, timeout=limit, metadata=_metadata(span, await token()))
-        try:
-            async for response in rpc:
-                yield response
-            if span.recording is not None:
-                span.child = _blob(await rpc.trailing_metadata())
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            rpc.cancel()
-            _end(span, error)
+        return inner(request, timeout=limit, metadata=_metadata(span, await token()))
+
+    def call(request: Any, *, timeout: float | None = None) -> "_Responses":
+        return _Responses(method, partial(start, request=request, timeout=timeout))
 
     return call
+
+
+class _Responses:
+    """The responses of a call that begins when the first is asked for. Whoever drops it, or closes it, ends the call.
+
+    No async generator: such a one ends some time after its consumer has left, and in another context.
+    """
+
+    def __init__(self, method: str, start: Callable[[OpenSpan], Awaitable[Any]]) -> None:
+        self._method = method
+        self._start = start
+        self._rpc: Any = None
+        self._span: OpenSpan | None = None
+        self._ended = False
+
+    def __aiter__(self) -> "_Responses":
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            response = await self._read()
+        except BaseException as error:
+            self._end(error)
+            raise
+        if response is grpc.aio.EOF:
+            self._end(None)
+            raise StopAsyncIteration
+        return response
+
+    async def _read(self) -> Any:
+        if self._span is None:
+            self._span = OpenSpan(Kind.CLIENT, self._method)
+            self._rpc = await self._start(self._span)
+        response = await self._rpc.read()
+        if response is grpc.aio.EOF and self._span.recording is not None:
+            self._span.child = _blob(await self._rpc.trailing_metadata())
+        return response
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._rpc is not None:
+            self._rpc.cancel()
+        if self._span is not None:
+            _end(self._span, error)
+
+    async def aclose(self) -> None:
+        """Want no more."""
+        self._end(GeneratorExit())
+
+    def __del__(self) -> None:
+        self._end(GeneratorExit())
 
 
 def _metadata(span: OpenSpan, token: str | None) -> Metadata:

@@ -12,12 +12,12 @@ from grpc_reflection.v1alpha import reflection
 
 from services.runtime import logs
 from services.runtime.caller import CallerScope, Verifier, access_rule
-from services.runtime.channels import MAX_MESSAGE
 from services.runtime.deadlines import DeadlineScope
 from services.runtime.errors import ErrorsScope
 from services.runtime.export import SpanExport, exporting
+from services.runtime.logs import LogScope
 from services.runtime.metrics import MetricsScope, serve_metrics
-from services.runtime.scopes import Scope, ScopedServer
+from services.runtime.scopes import MAX_MESSAGE, Scope, ScopedServer
 from services.runtime.settings import ServiceSettings
 from services.runtime.telemetry import TracingScope
 
@@ -79,8 +79,9 @@ def scopes_for(
         tracing: list[Scope] = [lambda call: TracingScope(call, service, export)]  # times all
         return [
             *(tracing if settings.tracing == "on" else []),
+            LogScope,  # inside tracing, which knows the trace; outside errors, as metrics are
             MetricsScope,  # outside errors, so that it counts the code that the caller sees
-            lambda _call: ErrorsScope(method),
+            ErrorsScope,
             DeadlineScope,  # before the caller is verified, which may itself call auth
             lambda call: CallerScope(call, rule, verifier),  # raises domain errors, so errors is outside it
         ]

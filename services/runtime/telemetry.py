@@ -4,25 +4,20 @@ A caller that wants a call's spans sends `x-spans: 1` beside the standard `trace
 ordinary OpenTelemetry: its sampled flag decides, and this process exports its own spans.
 """
 
-import asyncio
 import random
 import re
 import time
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 
-import grpc
-
 from services.runtime import span_wire
-from services.runtime.errors import DomainError
 from services.runtime.export import SpanExport
+from services.runtime.outcomes import status_of
 from services.runtime.scopes import Call
-from services.runtime.span_wire import OK, Attributes, Kind, Recorded
+from services.runtime.span_wire import Attributes, Kind, Recorded
 
 ASK_KEY = "x-spans"
 BLOB_KEY = "x-spans-bin"
-CANCELLED: int = grpc.StatusCode.CANCELLED.value[0]
-UNKNOWN: int = grpc.StatusCode.UNKNOWN.value[0]
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
@@ -41,7 +36,7 @@ class TraceContext:
 class Recording:
     """The spans of one request in this process; times in nanoseconds since it began here."""
 
-    __slots__ = ("_indices", "base", "dropped", "method", "origin", "spans", "trace")
+    __slots__ = ("_indices", "base", "closed", "dropped", "method", "origin", "spans", "trace")
 
     def __init__(self, method: str, trace: TraceContext) -> None:
         self.method = method
@@ -50,6 +45,8 @@ class Recording:
         self.origin = time.perf_counter_ns()
         self.spans: list[Recorded] = []
         self.dropped = 0
+        self.closed = False
+        """It has been handed on: what a task does that outlives its request is no part of it."""
         self._indices = 0
 
     def next_index(self) -> int:
@@ -58,7 +55,9 @@ class Recording:
         return self._indices
 
     def add(self, span: Recorded) -> None:
-        """Keep the span, or the longest 64 where there are more."""
+        """Keep the span, or the longest 64 where there are more; none once the recording is closed."""
+        if self.closed:
+            return
         if len(self.spans) < span_wire.MAX_SPANS:
             self.spans.append(span)
             return
@@ -72,7 +71,8 @@ class Recording:
         return time.perf_counter_ns() - self.origin
 
     def pack(self, service: str, status: int) -> bytes:
-        """The blob that goes home."""
+        """The blob that goes home. Closes the recording."""
+        self.closed = True
         return span_wire.pack(service, self.method, self.base, self.elapsed(), status, self.dropped, self.spans)
 
 
@@ -83,7 +83,8 @@ _parent: ContextVar[int] = ContextVar("parent", default=0)
 
 def current_recording() -> Recording | None:
     """The recording of the request in progress, if anyone asked for it."""
-    return _recording.get()
+    recording = _recording.get()
+    return None if recording is None or recording.closed else recording
 
 
 def current_trace() -> TraceContext | None:
@@ -130,7 +131,7 @@ class OpenSpan:
     __slots__ = ("_attributes", "_kind", "_name", "_parent", "_start", "child", "index", "recording")
 
     def __init__(self, kind: Kind, name: str, attributes: Attributes | None = None) -> None:
-        self.recording = recording = _recording.get()
+        self.recording = recording = current_recording()
         self.child: bytes | None = None
         """What a callee sent home of itself."""
         if recording is None:
@@ -159,7 +160,7 @@ class span:  # noqa: N801 - it reads as a statement: `with span(Kind.POSTGRES, "
 
     __slots__ = ("_attributes", "_kind", "_name", "_open", "_outer")
 
-    _outer: Token[int]
+    _outer: int
 
     def __init__(self, kind: Kind, name: str, attributes: Attributes | None = None) -> None:
         self._kind, self._name, self._attributes = kind, name, attributes
@@ -167,25 +168,15 @@ class span:  # noqa: N801 - it reads as a statement: `with span(Kind.POSTGRES, "
     def __enter__(self) -> None:
         self._open = OpenSpan(self._kind, self._name, self._attributes)
         if self._open.recording is not None:
-            self._outer = _parent.set(self._open.index)
+            self._outer = _parent.get()
+            _parent.set(self._open.index)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._open.recording is not None:
-            _parent.reset(self._outer)
+            _parent.set(self._outer)  # no reset: a generator may be closed in another context than it began in
             self._open.end(error)
-
-
-def status_of(error: BaseException | None) -> int:
-    """The gRPC status code that an outcome means."""
-    if error is None:
-        return OK
-    if isinstance(error, DomainError):
-        return int(error.code.value[0])
-    if isinstance(error, grpc.aio.AioRpcError):
-        return int(error.code().value[0])
-    return CANCELLED if isinstance(error, asyncio.CancelledError | GeneratorExit) else UNKNOWN
 
 
 class TracingScope:
@@ -209,12 +200,9 @@ class TracingScope:
     ) -> None:
         if self._recording is None:
             return
-        blob = self._recording.pack(self._service, status_of(error))
-        if self._asked and not self._unheard(error):
+        outcome = self._call.ended(error)
+        blob = self._recording.pack(self._service, outcome.code)
+        if self._asked and outcome.heard:
             self._call.trailers.append((BLOB_KEY, blob))
         else:
             self._export.blob(self._recording.trace, blob)
-
-    def _unheard(self, error: BaseException | None) -> bool:
-        """No trailer can arrive any more: the call was cancelled, or its deadline has passed unnoticed."""
-        return isinstance(error, asyncio.CancelledError | GeneratorExit) or self._call.context.time_remaining() == 0
