@@ -1,8 +1,8 @@
 """What recording every request costs: the same code with tracing off, on, and with stock OpenTelemetry, taking turns.
 
 Three sets of our processes stand side by side on the same stores. In each round each of them is asked the same queries
-for the same time, in an order that rotates, and is compared with its neighbours of that round only: a machine that slows
-down for a minute slows all three.
+for the same time, in an order that rotates, and is compared with its neighbours of that round only: a machine that
+slows down for a minute slows all three.
 """
 
 import asyncio
@@ -129,7 +129,7 @@ async def sink() -> AsyncIterator[str]:
 
     server = grpc.aio.server()
     service, _, method = EXPORT[1:].partition("/")
-    handlers = {method: grpc.unary_unary_rpc_method_handler(export)}
+    handlers: dict[str, Any] = {method: grpc.unary_unary_rpc_method_handler(export)}
     server.add_registered_method_handlers(service, handlers)
     port = server.add_insecure_port(f"{HOST}:0")
     await server.start()

@@ -25,19 +25,20 @@ def instrument(service: str) -> None:
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(insecure=True)))
     trace.set_tracer_provider(provider)
     instrumentors: tuple[Any, ...] = (
-        GrpcAioInstrumentorServer(),
-        GrpcAioInstrumentorClient(),
-        AsyncPGInstrumentor(),
-        RedisInstrumentor(),
+        GrpcAioInstrumentorServer,
+        GrpcAioInstrumentorClient,
+        AsyncPGInstrumentor,
+        RedisInstrumentor,
     )
     for instrumentor in instrumentors:
-        instrumentor.instrument()
+        instrumentor().instrument()
 
 
 def wrap_gateway() -> None:
     """Put the ASGI middleware around the gateway's application."""
-    from gateway import server
+    from gateway import server as module
 
+    server: Any = module
     serve = server.serve
 
     async def serve_instrumented(app: Any, *arguments: Any) -> None:

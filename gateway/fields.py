@@ -14,7 +14,7 @@ from graphql import GraphQLObjectType, GraphQLSchema
 
 from gateway.resolvers.messages import Read
 from services.runtime.outcomes import status_of
-from services.runtime.span_wire import OK, Attributes, Kind
+from services.runtime.span_wire import OK, Attributes, Kind, Recorded
 from services.runtime.telemetry import Recording
 
 
@@ -67,7 +67,10 @@ class Fields:
         """Add the fields to the recording, when no more will come."""
         for name, field in self._fields.items():
             attributes: Attributes | None = {"graphql.field.count": field.count} if field.count > 1 else None
-            self._recording.add_between(Kind.FIELD, name, field.start, field.end, field.status, attributes)
+            start = field.start // 1_000
+            duration = field.end // 1_000 - start
+            index = self._recording.next_index()
+            self._recording.add(Recorded(index, 0, Kind.FIELD, name, start, duration, field.status, None, attributes))
 
 
 def _error(future: "asyncio.Future[Any]") -> BaseException | None:

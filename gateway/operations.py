@@ -6,13 +6,14 @@ from typing import Any
 from gateway.changes import Changes
 from gateway.context import Context
 from gateway.execution import Answer, Engine, Prepared
-from gateway.remote import Services
 from gateway.fields import Fields
+from gateway.remote import Services
 from gateway.spans import Ended, Spans, measure
 from services.runtime import telemetry
 from services.runtime.caller import Principal, act_as
 from services.runtime.deadlines import set_budget
-from services.runtime.telemetry import Recording, TraceContext
+from services.runtime.telemetry import Recording
+from services.runtime.trace_context import TraceContext, extract, traceparent
 
 FAULTS = {"INTERNAL_SERVER_ERROR", "SERVICE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
 """Codes of errors that are not the client's."""
@@ -61,7 +62,7 @@ class Running:
     def traceresponse(self) -> str:
         """The header that tells the client its trace, by the W3C's draft for responses."""
         span_id = self._recording.base if self._recording else self.trace.parent_id or 1
-        return telemetry.traceparent(self.trace, span_id)
+        return traceparent(self.trace, span_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Operations:
 
     def begin(self, traceparent: str | None = None, tracestate: str = "", baggage: str = "") -> Running:
         """From now on, this task works for one operation."""
-        trace = telemetry.extract(traceparent, tracestate, baggage if self.baggage else "")
+        trace = extract(traceparent, tracestate, baggage if self.baggage else "")
         running = Running(trace, telemetry.begin("graphql", trace, self.recorded), self.spans)
         set_budget(self.seconds)
         return running

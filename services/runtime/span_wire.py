@@ -10,7 +10,7 @@ CLIENT span how long its answer waited for the caller's.
 
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,8 @@ MAX_SPANS = 64
 MAX_NESTING = 8
 MAX_ID = 0xFFFF_FFFF_FFFF_FFFF
 OK = 0
+ASK_KEY = "x-spans"
+BLOB_KEY = "x-spans-bin"
 
 Attributes: TypeAlias = dict[str, str | int | float | bool]
 
@@ -36,12 +38,23 @@ class Kind(IntEnum):
     POOL_WAIT = 6
     EMBEDDING = 7
     FOLLOWS = 8
+    FIELD = 9
+    """A GraphQL field that waited, beside what it waited for."""
 
 
-Recorded: TypeAlias = tuple[int, int, int, str, int, int, int, bytes | None, Attributes | None, int]
-"""A span as its process recorded it, and as it stands in a blob: see above. A plain tuple is packed as it is."""
-DURATION, CHILD = 5, 7
-"""Where these stand in a Recorded."""
+class Recorded(NamedTuple):
+    """A span as its process recorded it, and as it stands in a blob; times in whole microseconds."""
+
+    number: int
+    parent: int
+    kind: int
+    name: str
+    start: int
+    duration: int
+    status: int = OK
+    child: bytes | None = None
+    attributes: Attributes | None = None
+    lag: int = 0
 
 
 # A Struct, since 25 of these are made for a request: it is made in a fifth of a NamedTuple's time, and read in half.
@@ -113,13 +126,12 @@ def _shrunk(data: bytes) -> bytes:
 
 def _shrink(spans: list[Recorded]) -> int:
     """Make the largest child a bare header or, where none is left to shrink, drop the shortest span."""
-    largest = max(range(len(spans)), key=lambda at: len(spans[at][CHILD] or b""))
-    *before, child, attributes, lag = spans[largest]
-    header = _header(child)
+    largest = max(range(len(spans)), key=lambda at: len(spans[at].child or b""))
+    header = _header(spans[largest].child)
     if header is not None:
-        spans[largest] = (*before, header, attributes, lag)
+        spans[largest] = spans[largest]._replace(child=header)
         return 0
-    spans.pop(min(range(len(spans)), key=lambda at: spans[at][DURATION]))
+    spans.pop(min(range(len(spans)), key=lambda at: spans[at].duration))
     return 1
 
 

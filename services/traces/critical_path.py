@@ -7,7 +7,7 @@ Times are integer nanoseconds. The numbered rules are those of "One trace" in th
 A gateway does this for every request, so the functions between `_tree` and `_label` are written for speed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -84,7 +84,9 @@ def labels(spans: Sequence[Span]) -> dict[SpanId, str]:
 
 
 _Children: TypeAlias = dict[SpanId, list[Span]]
-_SERVER, _CLIENT, _FOLLOWS = int(Kind.SERVER), int(Kind.CLIENT), int(Kind.FOLLOWS)
+_SERVER, _CLIENT = int(Kind.SERVER), int(Kind.CLIENT)
+_BESIDE = {int(Kind.FOLLOWS), int(Kind.FIELD)}
+"""These hold nothing up: a hand-over, and a field that waits for a call which stands beside it."""
 _UNDER_CALLER = {
     int(Kind.POSTGRES): "postgres",
     int(Kind.NEO4J): "neo4j",
@@ -92,6 +94,11 @@ _UNDER_CALLER = {
     int(Kind.POOL_WAIT): "pool wait",
     int(Kind.EMBEDDING): "embedding",
 }
+
+
+# A span that is walked: its label, the blockers that are left, its start, until where, the last end, and whose loop lag
+# what comes next was waited for.
+_Frame: TypeAlias = tuple[Span, str, "Iterator[_Blocker]", int, int, int, "Span | None"]
 
 
 def _walk(root: Span, children: _Children) -> tuple[list[Section], bool]:
@@ -102,7 +109,7 @@ def _walk(root: Span, children: _Children) -> tuple[list[Section], bool]:
     sections: list[Section] = []
     ambiguous = False
     blockers = iter(_blockers(root, children, 0, root.start, root.end, root.start, root.end))
-    frames = [(root, _label(root, children), blockers, root.start, root.end, root.end + 1, None)]
+    frames: list[_Frame] = [(root, _label(root, children), blockers, root.start, root.end, root.end + 1, None)]
     while frames:
         span, label, blockers, start, until, last_end, waited = frames.pop()
         for minus_end, child_start, child_id, child, shift, low, high in blockers:
@@ -156,7 +163,7 @@ def _blockers(
         kind = span.kind
         if kind == _SERVER:
             first, last, moved = _placed(span, parent, shift, low, high)
-        elif kind == _FOLLOWS:
+        elif kind in _BESIDE:
             continue
         else:
             first, last, moved = span.start + shift, span.end + shift, shift
