@@ -15,23 +15,31 @@ from services.runtime.caller import Verifier
 from services.runtime.listening import bind
 from services.runtime.server import serve
 from services.runtime.settings import load
+from services.traces import metrics
 from services.traces.collector import Collector
 from services.traces.http.app import Servicers, application
 from services.traces.http.server import listening
 from services.traces.latency import Latencies
+from services.traces.persistence import Persistence, open_store
 from services.traces.service import OtlpLogs, OtlpTraces, Traces
 from services.traces.settings import MB, TracesSettings
 
 
 async def main() -> None:
     settings = load(TracesSettings)
-    logs.configure(settings, "traces")  # before anything has something to say
+    logs.configure(settings, "traces")  # before the file is opened, which may have something to say
     async with AsyncExitStack() as stack:
         auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
         verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
         collector = Collector(settings.kept_mb * MB, settings.kept_hours)
         latencies = Latencies(settings.latency_hours, settings.latency_mb * MB, Random())
-        servicers = Servicers(Traces(latencies, collector), OtlpTraces(collector), OtlpLogs(collector))
+        metrics.watch(latencies, collector)
+        persistence = Persistence(open_store(settings.traces_folder), latencies, collector)
+        await stack.enter_async_context(persistence.running())
+        saved = persistence.saved
+        servicers = Servicers(
+            Traces(latencies, collector, saved), OtlpTraces(collector, saved), OtlpLogs(collector, saved)
+        )
         if settings.http_listen:
             listener = bind(settings.http_listen, "The traces service")
             page = application(servicers, verifier, settings)
