@@ -45,8 +45,8 @@ def route(path: str, export: Callable[..., Awaitable[Any]], kind: type[Message])
     async def take(request: Request) -> Response:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
+            message = await _message(request, media_type, kind)
             async with ErrorsScope(path):
-                message = await _message(request, media_type, kind)
                 return _answer(200, media_type, await export(message, None))
         except Refused as error:
             return _failed(error.status, media_type, error.code, str(error))
@@ -62,7 +62,7 @@ async def _message(request: Request, media_type: str, kind: type[Message]) -> Me
     body = _unpacked(await _body(request), request.headers.get("content-encoding", "identity").lower())
     try:
         return kind.FromString(body) if media_type == PROTOBUF else await asyncio.to_thread(_from_json, body, kind())
-    except (DecodeError, ParseError, ValueError, RecursionError) as error:
+    except (DecodeError, ParseError, TypeError, ValueError, RecursionError) as error:
         raise Refused(400, grpc.StatusCode.INVALID_ARGUMENT, f"the body is no {kind.DESCRIPTOR.name}") from error
 
 
@@ -103,7 +103,10 @@ def _too_large() -> Refused:
 
 
 def _from_json(body: bytes, message: Message) -> Message:
-    return ParseDict(json.loads(body, object_hook=_with_bytes), message, ignore_unknown_fields=True)
+    fields = json.loads(body, object_hook=_with_bytes)
+    if not isinstance(fields, dict):
+        raise ParseError("no object")
+    return ParseDict(fields, message, ignore_unknown_fields=True)
 
 
 def _with_bytes(fields: dict[str, Any]) -> dict[str, Any]:
@@ -113,10 +116,7 @@ def _with_bytes(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failed(status: int, media_type: str, code: grpc.StatusCode, text: str) -> Response:
-    response = _answer(status, media_type, Status(code=code.value[0], message=text))
-    if status in (408, 413):
-        response.headers["connection"] = "close"  # of what is still to come, nothing is read
-    return response
+    return _answer(status, media_type, Status(code=code.value[0], message=text))
 
 
 def _answer(status: int, media_type: str, message: Message) -> Response:
