@@ -53,7 +53,7 @@ class SpanExport:
 
     def blob(self, trace: TraceContext, blob: bytes) -> None:
         """Export a call that has just ended, from the blob that could not ride home."""
-        spans = list(unpack(blob, trace.parent_id or 0, 0, 0)) if self._processors else []
+        spans = unpack(blob, trace.parent_id or 0, 0, 0) if self._processors else []
         if spans:
             self.spans(trace.trace_id, spans, time.time_ns() - max(span.end for span in spans), trace.state)
 
