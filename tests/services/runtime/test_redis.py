@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from deploy.local import ports
 from gateway.changes import Changes
 from services.runtime.background import detached
 from services.runtime.errors import StoreUnavailable
+from services.runtime.events import Event, Position, encode, stream_key
 from services.runtime.outcomes import CODES
 from services.runtime.redis import connect
 from services.runtime.span_wire import Kind
@@ -43,8 +45,8 @@ def told(recording: Recording) -> list[tuple[str, str]]:
     return [(span.name, CODES[span.status]) for span in recording.spans]
 
 
-async def add_one(redis: Redis, key: str) -> None:
-    await redis.xadd(key, {"event": SECRET})
+async def add_one(redis: Redis, key: str, value: str | bytes = SECRET) -> None:
+    await redis.xadd(key, {"event": value})
 
 
 async def add_many(redis: Redis, key: str) -> None:
@@ -141,9 +143,11 @@ async def test_commands_hang_under_what_asked_for_them(redis: Redis, key: str) -
     assert parents == {("XADD", "outer"), (many, "outer"), ("outer", None), ("XADD", None)}
 
 
-async def test_work_of_no_request_records_nothing(redis: Redis, key: str) -> None:
-    recording = recorded()
-    await detached(add_one(redis, key))
-    subscription = await Changes(redis, depth=10).follow(uuid4(), None)
+async def test_work_of_no_request_records_nothing(redis: Redis) -> None:
+    recording, organization = recorded(), uuid4()
+    subscription = await Changes(redis, depth=10).follow(organization, None)
+    event = Event(Position(1, 1), organization, "a", 1, "agent", {}, datetime.now(UTC))
+    await detached(add_one(redis, stream_key(organization, "agent_store"), encode(event)))
+    assert (await anext(subscription)).agent_id == "a"
     await subscription.aclose()
     assert told(recording) == [("XREVRANGE", "OK")]
