@@ -135,8 +135,14 @@ def _shrink(spans: list[Recorded]) -> int:
     if header is not None:
         spans[largest] = spans[largest]._replace(child=header)
         return 0
-    spans.pop(min(range(len(spans)), key=lambda at: spans[at].duration))
-    return 1
+    gone = spans.pop(min(range(len(spans)), key=lambda at: spans[at].duration))
+    return 1 + inside(gone.child)
+
+
+def inside(child: bytes | None) -> int:
+    """How many spans go with a CLIENT span that is dropped: those that its callee sent home, or had dropped already."""
+    blob = None if child is None else _read(child)
+    return 0 if blob is None else 1 + blob.dropped + sum(1 + inside(span.child) for span in blob.spans)
 
 
 def _header(child: bytes | None) -> bytes | None:
@@ -144,14 +150,14 @@ def _header(child: bytes | None) -> bytes | None:
     blob = None if child is None else _read(child)
     if blob is None or not blob.spans:
         return None
-    return _encode(msgspec.structs.replace(blob, dropped=blob.dropped + len(blob.spans), spans=[]))
+    return _encode(msgspec.structs.replace(blob, dropped=inside(child) - 1, spans=[]))
 
 
 def _read(data: bytes) -> _Blob | None:
     """The blob, or None where it is none of a version known here."""
     try:
         blob = _decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return blob if blob.version == VERSION else None
 
