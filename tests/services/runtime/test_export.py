@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from services.runtime import otlp as exporters
 from services.runtime.export import INSTANCE, SpanExport, exporting
 from services.runtime.settings import Settings, load
-from services.runtime.span_wire import Kind, Recorded, Span, pack, unpack
+from services.runtime.span_wire import Kind, Span
 from services.runtime.telemetry import TraceContext
 from tests.services.runtime.otlp_sinks import Sink, grpc_sink, http_sink, self_signed, values
 
@@ -28,14 +28,14 @@ UNSET, ERROR = otlp.Status.STATUS_CODE_UNSET, otlp.Status.STATUS_CODE_ERROR
 
 def trace() -> list[Span]:
     """A GraphQL query that waits for the graph, whose statement meets a bug."""
-    inside = [
-        Recorded(1, 0, Kind.POOL_WAIT, "acquire connection", 10_000, 20_000),
-        Recorded(2, 0, Kind.NEO4J, "MATCH agents", 100_000, 300_000, 2, None, {"error.type": "KeyError"}),
+    bug = {"error.type": "KeyError"}
+    return [
+        Span(GATEWAY, PARENT, "gateway", Kind.SERVER, "query Ask 1a2b3c4d", 0, 1_000_000),
+        Span(GATEWAY + 1, GATEWAY, "gateway", Kind.CLIENT, METHOD, 100_000, 900_000, 13, peer="graph"),
+        Span(GRAPH, GATEWAY + 1, "graph", Kind.SERVER, METHOD, 200_000, 800_000, 13),
+        Span(GRAPH + 1, GRAPH, "graph", Kind.POOL_WAIT, "acquire connection", 210_000, 230_000),
+        Span(GRAPH + 2, GRAPH, "graph", Kind.NEO4J, "MATCH agents", 300_000, 600_000, 2, bug),
     ]
-    root = Span(GATEWAY, PARENT, "gateway", Kind.SERVER, "query Ask 1a2b3c4d", 0, 1_000_000)
-    client = Span(GATEWAY + 1, GATEWAY, "gateway", Kind.CLIENT, METHOD, 100_000, 900_000, 13, None, "graph")
-    blob = pack("graph", METHOD, GRAPH, 600_000, 13, 0, inside)
-    return [root, client, *unpack(blob, GATEWAY + 1, 100_000, 800_000)]
 
 
 RPC = {"rpc.system.name": "grpc", "rpc.method": METHOD[1:], "rpc.response.status_code": "INTERNAL"}

@@ -1,5 +1,7 @@
 """Log lines of a request leave as OTLP log records; all others stay on standard error."""
 
+from contextvars import Context
+
 import pytest
 import structlog
 from opentelemetry._logs import SeverityNumber
@@ -7,11 +9,11 @@ from opentelemetry._logs import SeverityNumber
 from services.runtime import log_export, telemetry
 from services.runtime.log_export import exporting_logs
 from services.runtime.span_wire import Kind
-from services.runtime.telemetry import extract, span
+from services.runtime.telemetry import TraceContext, span
 from tests.services.runtime.otlp_sinks import grpc_sink, values
 from tests.services.runtime.test_export import PARENT, TRACE, TRANSPORTS, settings
 
-HEADER = f"00-{TRACE}-{PARENT:016x}-01"
+SAMPLED = TraceContext(TRACE, PARENT, sampled=True)
 SECRET = "the password is swordfish"
 
 
@@ -43,7 +45,7 @@ def test_a_line_has_its_trace_span_severity_and_attributes(
     level: str, number: SeverityNumber, log: structlog.typing.FilteringBoundLogger
 ) -> None:
     with grpc_sink() as sink, exporting_logs("graph", settings(traces_endpoint=sink.endpoint)):
-        recording = telemetry.begin("/test", extract(HEADER), record=True)
+        recording = telemetry.begin("/test", SAMPLED, record=True)
         assert recording is not None
         with span(Kind.NEO4J, "traverse"):
             getattr(log, level)("slow", seconds=1.5, node="a", found=True, ids=[1])
@@ -59,7 +61,7 @@ def test_a_line_has_its_trace_span_severity_and_attributes(
 
 def test_of_an_exception_the_type_leaves_and_the_text_stays(log: structlog.typing.FilteringBoundLogger) -> None:
     with grpc_sink() as sink, exporting_logs("graph", settings(traces_endpoint=sink.endpoint)):
-        telemetry.begin("/test", extract(HEADER), record=False)
+        telemetry.begin("/test", SAMPLED, record=False)
         log.error("unexpected error", exc_info=KeyError(SECRET))
         try:
             raise RuntimeError(SECRET)
@@ -73,7 +75,7 @@ def test_of_an_exception_the_type_leaves_and_the_text_stays(log: structlog.typin
 def test_a_line_without_a_trace_stays(log: structlog.typing.FilteringBoundLogger) -> None:
     telemetry._trace.set(None)
     with grpc_sink() as sink, exporting_logs("graph", settings(traces_endpoint=sink.endpoint)):
-        log.info("listening")
+        Context().run(log.info, "listening")
     assert not sink.logs()
 
 
@@ -84,7 +86,7 @@ def test_the_users_back_end_gets_lines_when_it_is_told_to(
     with TRANSPORTS[protocol]() as sink:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-        telemetry.begin("/test", extract(HEADER), record=False)
+        telemetry.begin("/test", SAMPLED, record=False)
         with exporting_logs("graph", settings()):
             log.info("not told")
         monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
