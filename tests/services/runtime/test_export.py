@@ -23,6 +23,7 @@ METHOD = "/neurectomy.graph.v1.GraphService/BatchTraverse"
 GATEWAY, GRAPH = INSTANCE << 32 | 100, (INSTANCE ^ 6) << 32 | 200
 EPOCH = 1_700_000_000_000_000_000
 CLIENT, SERVER, INTERNAL = otlp.Span.SPAN_KIND_CLIENT, otlp.Span.SPAN_KIND_SERVER, otlp.Span.SPAN_KIND_INTERNAL
+REMOTE = otlp.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 UNSET, ERROR = otlp.Status.STATUS_CODE_UNSET, otlp.Status.STATUS_CODE_ERROR
 
 
@@ -141,6 +142,8 @@ def seen(resource: dict[str, Any], span: otlp.Span) -> dict[str, Any]:
     """A span as EXPECTED says it."""
     assert span.trace_id.hex() == TRACE
     assert span.trace_state == "congo=1"
+    remote = otlp.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK | (REMOTE if span.kind == SERVER else 0)
+    assert span.flags == remote  # whether its parent is in another process
     assert (span.dropped_attributes_count, span.dropped_events_count, list(span.links)) == (0, 0, [])
     assert resource["service.namespace"] == "neurectomy"
     assert resource["service.version"]
