@@ -28,6 +28,7 @@ from services.runtime.caller import Verifier
 from services.runtime.channels import ApiKeys, KeySet, ServiceIdentity, callers_token, no_token, traced
 from services.runtime.export import exporting
 from services.runtime.log_export import exporting_logs
+from services.runtime.loop_lag import loop_lag
 from services.runtime.settings import load
 
 NOTICE_SECONDS = 0.5
@@ -47,6 +48,9 @@ async def main() -> None:
         identity = ServiceIdentity(auth, "gateway", settings.service_secret.get_secret_value())
         reports = Reports(TracesServiceStub(traced(channels["traces"], identity.token)))
         await stack.enter_async_context(reports.running())
+        spans = Spans(reports, export)
+        await stack.enter_async_context(spans.judging())
+        stack.enter_context(loop_lag.measured())
 
         anonymous = Anonymous(services_on(channels, no_token).auth) if settings.anonymous_access else None
         schema, limits = load_schema(), settings.limits()
@@ -54,7 +58,7 @@ async def main() -> None:
             engine=Engine(schema, Documents(schema, limits, settings.document_cache_tokens), limits),
             services=services_on(channels, anonymous.or_callers if anonymous else callers_token),
             changes=Changes(redis, settings.max_queued_changes),
-            spans=Spans(reports, export),
+            spans=spans,
             recorded=settings.tracing == "on",
             seconds=settings.request_seconds,
             baggage=settings.carries_baggage,

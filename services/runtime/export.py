@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits
@@ -24,9 +23,7 @@ from services.runtime.otlp import close, made, span_processors
 from services.runtime.readable import SAMPLED, own_resource, readable, resource_of
 from services.runtime.settings import Settings
 from services.runtime.span_wire import Span, unpack
-
-if TYPE_CHECKING:
-    from services.runtime.telemetry import TraceContext
+from services.runtime.trace_context import TraceContext
 
 INSTANCE = random.SystemRandom().getrandbits(31) | 1
 """This process: the upper half of the ids of all its spans, so that whoever exports them knows where they come from."""
@@ -45,7 +42,7 @@ class SpanExport:
         self._own = own_resource(service, INSTANCE)
         self._limits = SpanLimits()
 
-    def sampled(self, trace: "TraceContext", method: str) -> bool:
+    def sampled(self, trace: TraceContext, method: str) -> bool:
         """Whether spans are recorded for a caller that does not ask: by its own flag, unless a sampler is set."""
         if self._sampler is None:
             return trace.sampled
@@ -56,7 +53,7 @@ class SpanExport:
             context = set_span_in_context(NonRecordingSpan(parent))
         return self._sampler.should_sample(context, trace_id, method).decision is Decision.RECORD_AND_SAMPLE
 
-    def blob(self, trace: "TraceContext", blob: bytes) -> None:
+    def blob(self, trace: TraceContext, blob: bytes) -> None:
         """Export a call that has just ended, from the blob that could not ride home."""
         spans = list(unpack(blob, trace.parent_id or 0, 0, 0)) if self._processors else []
         if spans:

@@ -14,7 +14,8 @@ from services.runtime.export import INSTANCE, NOT_SAMPLED
 from services.runtime.otlp import close, log_processors, made
 from services.runtime.readable import SAMPLED, SCOPE, own_resource
 from services.runtime.settings import Settings
-from services.runtime.telemetry import TraceContext, current_span_id, current_trace
+from services.runtime.telemetry import current_span_id, current_trace
+from services.runtime.trace_context import TraceContext
 
 SEVERITIES = {
     "debug": SeverityNumber.DEBUG,

@@ -7,12 +7,13 @@ from typing import Any
 import grpc
 import pytest
 
-from services.runtime import channels, telemetry
+from services.runtime import channels, span_wire
 from services.runtime.errors import ErrorsScope
 from services.runtime.export import SpanExport
 from services.runtime.scopes import Context, ScopedServer
 from services.runtime.span_wire import unpack
-from services.runtime.telemetry import TraceContext, TracingScope, extract
+from services.runtime.trace_context import TraceContext, extract
+from services.runtime.tracing import TracingScope
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GOOD = f"00-{TRACE}-{SPAN}-01"
@@ -162,8 +163,8 @@ async def test_a_sampled_caller_who_does_not_ask_gets_spans_exported_under_its_o
         client.span_id,
     )
     assert got[0]["traceparent"] == f"00-{TRACE}-{int(client.span_id):016x}-01"
-    assert got[0][telemetry.ASK_KEY] == "1"
-    assert telemetry.BLOB_KEY not in trailers
+    assert got[0][span_wire.ASK_KEY] == "1"
+    assert span_wire.BLOB_KEY not in trailers
 
 
 @pytest.mark.parametrize("metadata", [{}, {"traceparent": f"00-{TRACE}-{SPAN}-00"}])
@@ -172,14 +173,14 @@ async def test_nothing_is_recorded_for_who_neither_asks_nor_samples(metadata: di
     async with chain(export) as (address, got):
         await call(address, **metadata)
     assert not export.calls
-    assert telemetry.ASK_KEY not in got[0]
+    assert span_wire.ASK_KEY not in got[0]
     assert got[0]["traceparent"].endswith("-00")
 
 
 async def test_who_asks_without_sampling_gets_the_spans_and_nobody_else_does() -> None:
     export = Exported()
     async with chain(export) as (address, got):
-        trailers = await call(address, **{"traceparent": f"00-{TRACE}-{SPAN}-00", telemetry.ASK_KEY: "1"})
+        trailers = await call(address, **{"traceparent": f"00-{TRACE}-{SPAN}-00", span_wire.ASK_KEY: "1"})
     assert not export.calls
     assert got[0]["traceparent"].endswith("-00")
-    assert len(list(unpack(trailers[telemetry.BLOB_KEY], 1, 0, 0))) == 3
+    assert len(list(unpack(trailers[span_wire.BLOB_KEY], 1, 0, 0))) == 3
