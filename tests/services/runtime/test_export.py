@@ -15,7 +15,7 @@ from services.runtime import otlp as exporters
 from services.runtime.export import INSTANCE, SpanExport, exporting
 from services.runtime.settings import Settings, load
 from services.runtime.span_wire import Kind, Span
-from services.runtime.telemetry import TraceContext
+from services.runtime.trace_context import TraceContext
 from tests.services.runtime.otlp_sinks import Sink, grpc_sink, http_sink, self_signed, values
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", 0x00F067AA0BA902B7
@@ -29,7 +29,7 @@ UNSET, ERROR = otlp.Status.STATUS_CODE_UNSET, otlp.Status.STATUS_CODE_ERROR
 
 def trace() -> list[Span]:
     """A GraphQL query that waits for the graph, whose statement meets a bug."""
-    bug = {"error.type": "KeyError"}
+    bug: dict[str, str | int | float | bool] = {"error.type": "KeyError"}
     return [
         Span(GATEWAY, PARENT, "gateway", Kind.SERVER, "query Ask 1a2b3c4d", 0, 1_000_000),
         Span(GATEWAY + 1, GATEWAY, "gateway", Kind.CLIENT, METHOD, 100_000, 900_000, 13, peer="graph"),

@@ -9,7 +9,8 @@ from opentelemetry._logs import SeverityNumber
 from services.runtime import log_export, telemetry
 from services.runtime.log_export import exporting_logs
 from services.runtime.span_wire import Kind
-from services.runtime.telemetry import TraceContext, span
+from services.runtime.telemetry import span
+from services.runtime.trace_context import TraceContext
 from tests.services.runtime.otlp_sinks import grpc_sink, values
 from tests.services.runtime.test_export import PARENT, TRACE, TRANSPORTS, settings
 
@@ -73,7 +74,6 @@ def test_of_an_exception_the_type_leaves_and_the_text_stays(log: structlog.typin
 
 
 def test_a_line_without_a_trace_stays(log: structlog.typing.FilteringBoundLogger) -> None:
-    telemetry._trace.set(None)
     with grpc_sink() as sink, exporting_logs("graph", settings(traces_endpoint=sink.endpoint)):
         Context().run(log.info, "listening")
     assert not sink.logs()
