@@ -17,7 +17,8 @@ from services.runtime.errors import AgentNotFound
 from services.runtime.export import SpanExport
 from services.runtime.outcomes import CODES, OK
 from services.runtime.span_wire import MAX_BYTES, MAX_NESTING, MAX_SPANS, Kind, Recorded, Span, pack, unpack
-from services.runtime.telemetry import OpenSpan, Recording, TraceContext, new_trace_id, span
+from services.runtime.telemetry import OpenSpan, Recording, span
+from services.runtime.trace_context import TraceContext, new_trace_id
 from tests.services.runtime.worker import PERMISSION, SHAPES, Authority, answered, recorded, stub, working
 
 AUTHORITY = Authority()
