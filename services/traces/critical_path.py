@@ -77,6 +77,12 @@ def calls(path: Path) -> dict[str, int]:
     return counts
 
 
+def labels(spans: Sequence[Span]) -> dict[SpanId, str]:
+    """Whom each span's own time is owed by, on the path or not."""
+    _, children, _ = _tree(spans)
+    return {span.span_id: _label(span, children) for span in spans}
+
+
 _Children: TypeAlias = dict[SpanId, list[Span]]
 _SERVER, _CLIENT, _FOLLOWS = int(Kind.SERVER), int(Kind.CLIENT), int(Kind.FOLLOWS)
 _UNDER_CALLER = {
