@@ -19,6 +19,7 @@ from gateway.remote import open_channels, services_on
 from gateway.reports import Reports
 from gateway.server import bind, serve
 from gateway.settings import GatewaySettings
+from gateway.shares import SharesMetrics
 from gateway.spans import Spans
 from gateway.transports.http import HttpTransport
 from gateway.transports.websocket import Door, WebSocketTransport
@@ -47,13 +48,15 @@ async def main() -> None:
         reports = Reports(TracesServiceStub(traced(channels["traces"], identity.token)))
         await stack.enter_async_context(reports.running())
 
+        shares = SharesMetrics()
+        spans = Spans(reports, export, shares)
         anonymous = Anonymous(services_on(channels, no_token).auth) if settings.anonymous_access else None
         schema, limits = load_schema(), settings.limits()
         operations = Operations(
             engine=Engine(schema, Documents(schema, limits, settings.document_cache_tokens), limits),
             services=services_on(channels, anonymous.or_callers if anonymous else callers_token),
             changes=Changes(redis, settings.max_queued_changes),
-            spans=Spans(reports, export),
+            spans=spans,
             recorded=settings.tracing == "on",
             seconds=settings.request_seconds,
         )
@@ -62,7 +65,8 @@ async def main() -> None:
         websocket = WebSocketTransport(operations, door)
         readiness = Readiness(channels)
         metrics = HttpMetrics()
-        REGISTRY.register(metrics)
+        for collector in (metrics, shares, spans.overhead):
+            REGISTRY.register(collector)
         app = App(
             HttpTransport(operations, limits.body_bytes),
             websocket,

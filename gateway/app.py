@@ -38,17 +38,17 @@ class App:
             await (self.websocket if scope["path"] == "/graphql" else self.pages)(scope, receive, send)
             return
         start = time.perf_counter()
-        path, method = scope["path"], scope["method"]
+        path, method, trace_id = scope["path"], scope["method"], ""
         if path == "/health":
             await send(HEALTH_START)
             await send(HEALTH_BODY)
             status = 200
         elif path == "/graphql" and not (self.has_graphiql and wants_graphiql(scope)):
-            status = await self.http(scope, receive, send)
+            status, trace_id = await self.http(scope, receive, send)
         else:
             status = await self._page(scope, receive, send)
         method, path = method if method in METHODS else OTHER, path if path in PATHS else OTHER
-        self.metrics.count(method, path, status, time.perf_counter() - start)
+        self.metrics.count(method, path, status, time.perf_counter() - start, trace_id)
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> int:
         status = 500

@@ -43,11 +43,14 @@ class Running:
             self._measured = measure(self._recording, self.label, self.latency, self.failed)
         return self._measured
 
-    def end(self) -> None:
-        """Judge the trace. After the answer has been sent, which is not to wait for it."""
-        measured = self.measured()
+    def end(self) -> str:
+        """Judge the trace; its id if it is kept. After the answer has been sent, which is not to wait for it."""
+        began = self._spans.overhead.begin()
+        measured, kept = self.measured(), ""
         if measured is not None and self._recording is not None:
-            self._spans.end(self._recording, measured, self.failed)
+            kept = self._spans.end(self._recording, measured, self.failed)
+        self._spans.overhead.end(began)
+        return kept
 
     def server_timing(self) -> str:
         """Where the time went, in milliseconds, as the header of that name."""

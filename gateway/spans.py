@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.reports import Reports
+from gateway.shares import Overhead, SharesMetrics
 from services.runtime.export import SpanExport
 from services.runtime.span_wire import OK, Kind, Span, peer_of, span_id, unpack
 from services.runtime.telemetry import UNKNOWN, Recording
@@ -87,18 +88,26 @@ class Recent:
 class Spans:
     """Judges the trace of each request when it has ended."""
 
-    def __init__(self, reports: Reports, export: SpanExport, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        reports: Reports,
+        export: SpanExport,
+        shares: SharesMetrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._reports = reports
         self._export = export
+        self._shares = shares or SharesMetrics()
+        self.overhead = Overhead()
         self._clock = clock
         self._recent: dict[str, Recent] = {}
         self._allowance = KEPT_AT_ONCE
         self._counted = clock()
 
-    def end(self, recording: Recording, measured: Measured, failed: bool) -> None:
+    def end(self, recording: Recording, measured: Measured, failed: bool) -> str:
         """Keep the trace if it is slow for its operation, failed, sampled or asked for; count the request in any case.
 
-        Only a kept trace's id is counted with it, so that whoever is blamed can be looked at.
+        Only a kept trace's id is counted with it, and returned, so that whoever is blamed can be looked at.
         """
         path, operation = measured.path, measured.operation
         wanted = failed or recording.trace.sampled or random.randrange(SAMPLED_OF) == 0
@@ -106,8 +115,10 @@ class Spans:
         trace_id = recording.trace.trace_id if kept else ""
         flags = path.incomplete, path.ambiguous, recording.dropped + _dropped(measured.spans)
         self._reports.add(operation, Request(measured.latency, 1, measured.shares, calls(path), trace_id, *flags))
+        self._shares.count(operation, measured.shares, trace_id, flags[2])
         if kept:
             self._keep(recording, measured)
+        return trace_id
 
     def _is_slow(self, operation: str, latency: int) -> bool:
         recent = self._recent.pop(operation, None) or Recent()
