@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from deploy.local.failure import StackError
-from deploy.local.ports import parse
 from deploy.local.state import State
 from deploy.terminal import DEFAULT_STATE, StateFolder, console, told_plainly
 from deploy.traces import commands as traces
@@ -35,6 +34,7 @@ def up(state: StateFolder = DEFAULT_STATE, port: Ports = [], since: Since = 0.0)
     """Start everything on this machine, with demo data, and stay until Ctrl-C."""
     with told_plainly():
         from deploy.local.foreground import run
+        from deploy.local.ports import parse
         from deploy.local.stack import StackOptions
 
         asyncio.run(run(console, StackOptions(state, parse(port)), since or time.time()))

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from deploy.local.addresses import Addresses
 from deploy.local.failure import StackError
-from deploy.local.state import State
 from neurectomy.traces.v1 import traces_pb2 as pb
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from services.runtime import channels
@@ -42,6 +40,9 @@ class Target:
 
 def local(state: Path) -> Target:
     """The stack that uses the folder. Raises StackError when none does."""
+    from deploy.local.addresses import Addresses  # what it needs is not installed where there is no local stack
+    from deploy.local.state import State
+
     addresses = Addresses.of_running(State(state))
     return Target(addresses.targets["auth"], addresses.targets["traces"], addresses.secrets.services[IDENTITY])
 
