@@ -13,14 +13,13 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from gateway.metrics import BOUNDS, NANOSECOND, Clock, Exemplars, buckets, exemplar
+from gateway.reports import OTHERS
 from services.runtime.metrics import SECONDS
+from services.traces.histograms import MAX_LABELS, OTHER
 
 NANOSECONDS = [round(bound / NANOSECOND) for bound in SECONDS]
 MAX_OPERATIONS = 30
 """A series for each bucket of each label of each: a scrape of all of them takes 30 ms."""
-MAX_LABELS = 32
-OTHERS = "other operations"
-OTHER = "other"
 IDLE_SECONDS = 900.0
 """An operation that was not asked for so long makes room for another: documents change, and their hashes with them."""
 

@@ -12,7 +12,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from gateway.metrics import HttpMetrics
-from gateway.shares import IDLE_SECONDS, MAX_LABELS, MAX_OPERATIONS, OTHER, OTHERS, Overhead, SharesMetrics
+from gateway.reports import OTHERS
+from gateway.shares import IDLE_SECONDS, MAX_OPERATIONS, Overhead, SharesMetrics
+from services.traces.histograms import MAX_LABELS, OTHER
 from tests.gateway.clients import SETTLE_SECONDS, World
 from tests.gateway.test_queries import SHOW
 
