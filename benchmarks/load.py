@@ -8,9 +8,10 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httptools
@@ -18,6 +19,25 @@ import orjson
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
+
+
+class Answer(NamedTuple):
+    """How a request was answered."""
+
+    number: int
+    """Of the request: 0 is the first of the warm-up."""
+    outcome: str
+    """`ok`, `errors` for a 200 that carries GraphQL errors, the HTTP status, or the name of what was raised instead."""
+    headers: Mapping[bytes, bytes]
+    """Their names in small letters."""
+
+
+def _nothing_more(_number: int) -> Mapping[str, str]:
+    return {}
+
+
+def _nobody(_answer: Answer) -> None:
+    """Hears no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +51,10 @@ class Plan:
     warm_up_seconds: float = 2.0
     connections: int = 64
     token: str | None = None
+    headers: Callable[[int], Mapping[str, str]] = _nothing_more
+    """What a request says beside, by its number."""
+    heard: Callable[[Answer], None] = _nobody
+    """Is told every answer."""
 
 
 @dataclass(slots=True)
@@ -58,6 +82,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.closed = False
+        self.headers: dict[bytes, bytes] = {}
         self._answer: asyncio.Future[str] | None = None
         self._body: list[bytes] = []
         self._parser = httptools.HttpResponseParser(self)
@@ -70,11 +95,15 @@ class _Connection(asyncio.Protocol):
         """`ok`, `errors` for a 200 that carries GraphQL errors, or the HTTP status."""
         self._answer = asyncio.get_running_loop().create_future()
         self._body.clear()
+        self.headers = {}
         self._transport.write(request)
         return await self._answer
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
@@ -100,15 +129,21 @@ def _judge(status: int, body: bytes) -> str:
     return "errors" if b'"errors"' in body[:200] and "errors" in orjson.loads(body) else "ok"
 
 
-def _request(plan: Plan) -> bytes:
+def _requests(plan: Plan) -> Callable[[int], bytes]:
+    """The bytes of each request, by its number."""
     parts = urlsplit(plan.url)
     body = orjson.dumps({"query": plan.query})
     authorization = f"Authorization: Bearer {plan.token}\r\n" if plan.token else ""
     head = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n{authorization}\r\n"
+        f"Content-Length: {len(body)}\r\n{authorization}"
     )
-    return head.encode() + body
+
+    def request(number: int) -> bytes:
+        beside = "".join(f"{name}: {value}\r\n" for name, value in plan.headers(number).items())
+        return f"{head}{beside}\r\n".encode() + body
+
+    return request
 
 
 class _Pool:
@@ -150,7 +185,7 @@ class _Pool:
 
 async def run(plan: Plan) -> Outcome:
     """Do the load; what is due in the warm-up is asked but not counted."""
-    outcome, request, pool = Outcome(), _request(plan), _Pool(plan)
+    outcome, request, pool = Outcome(), _requests(plan), _Pool(plan)
     begin = time.perf_counter()
     counted_from, end = begin + plan.warm_up_seconds, begin + plan.warm_up_seconds + plan.seconds
     try:
@@ -160,18 +195,44 @@ async def run(plan: Plan) -> Outcome:
                 if due >= end:
                     break
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                group.create_task(_ask(pool, request, due, outcome if due >= counted_from else Outcome()))
+                counted = outcome if due >= counted_from else Outcome()
+                group.create_task(_ask(pool, request(number), number, due, counted, plan.heard))
         outcome.elapsed = time.perf_counter() - counted_from
     finally:
         pool.close()
     return outcome
 
 
-async def _ask(pool: _Pool, request: bytes, due: float, outcome: Outcome) -> None:
+async def saturate(plan: Plan) -> Outcome:
+    """Ask on every connection again as soon as it has answered: what the gateway can do at most, `rate` aside."""
+    outcome, request, pool = Outcome(), _requests(plan), _Pool(plan)
+    numbers = itertools.count()
+    begin = time.perf_counter()
+
+    async def ask_again() -> None:
+        while (now := time.perf_counter()) < begin + plan.seconds:
+            number = next(numbers)
+            await _ask(pool, request(number), number, now, outcome, plan.heard)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(plan.connections):
+                group.create_task(ask_again())
+        outcome.elapsed = time.perf_counter() - begin
+    finally:
+        pool.close()
+    return outcome
+
+
+async def _ask(
+    pool: _Pool, request: bytes, number: int, due: float, outcome: Outcome, heard: Callable[[Answer], None]
+) -> None:
+    headers: Mapping[bytes, bytes] = {}
     try:
         async with pool.connection() as connection, asyncio.timeout(ANSWER_SECONDS):
-            answer = await connection.ask(request)
+            answer, headers = await connection.ask(request), connection.headers
     except (OSError, TimeoutError) as error:
         answer = type(error).__name__
     outcome.latencies.append(time.perf_counter() - due)
     outcome.answers[answer] += 1
+    heard(Answer(number, answer, headers))

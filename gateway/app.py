@@ -38,16 +38,27 @@ class App:
             await (self.websocket if scope["path"] == "/graphql" else self.pages)(scope, receive, send)
             return
         start = time.perf_counter()
-        path, method, trace_id = scope["path"], scope["method"], ""
+        path, method = scope["path"], scope["method"]
         if path == "/health":
             await send(HEALTH_START)
             await send(HEALTH_BODY)
             status = 200
         elif path == "/graphql" and not (self.has_graphiql and wants_graphiql(scope)):
-            status, trace_id = await self.http(scope, receive, send)
+            await self._graphql(scope, receive, send, start)
+            return
         else:
             status = await self._page(scope, receive, send)
-        method, path = method if method in METHODS else OTHER, path if path in PATHS else OTHER
+        self._count(method, path if path in PATHS else OTHER, status, start)
+
+    async def _graphql(self, scope: Scope, receive: Receive, send: Send, start: float) -> None:
+        """Counted before it is judged, which may find that its trace is an example worth keeping."""
+        status, running = await self.http(scope, receive, send)
+        self._count(scope["method"], "/graphql", status, start, running.trace.trace_id if running else "")
+        if running is not None:
+            running.end()
+
+    def _count(self, method: str, path: str, status: int, start: float, trace_id: str = "") -> None:
+        method = method if method in METHODS else OTHER
         self.metrics.count(method, path, status, time.perf_counter() - start, trace_id)
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> int:

@@ -13,6 +13,9 @@ from services.runtime.metrics import SECONDS
 
 BOUNDS = [*map(str, SECONDS), "+Inf"]
 NANOSECOND = 1e-9
+REMEMBERED = 512
+"""Requests whose traces may yet be kept: more than are judged at once."""
+_Key = tuple[str, str, int]
 
 Exemplars = dict[int, Exemplar]
 """Bucket -> the latest kept trace whose value fell into it: what a graph's point leads to."""
@@ -45,22 +48,34 @@ class HttpMetrics(Collector):
     """Counts in plain lists: this is done for every request, and the library's own instruments cost more."""
 
     def __init__(self, clock: Clock = time.time) -> None:
-        self._series: dict[tuple[str, str, int], list[float]] = {}
+        self._series: dict[_Key, list[float]] = {}
         """Method, path and status -> a count for each bucket, and behind them the sum of seconds."""
-        self._exemplars: dict[tuple[str, str, int], Exemplars] = {}
+        self._exemplars: dict[_Key, Exemplars] = {}
+        self._answered: dict[str, tuple[_Key, float]] = {}
+        self._answered_before: dict[str, tuple[_Key, float]] = {}
+        """By trace, until it is known whether that is kept."""
         self._clock = clock
 
     def count(self, method: str, path: str, status: int, seconds: float, trace_id: str = "") -> None:
-        """One more request has been answered; `trace_id` if its trace is kept."""
-        series = self._series.get((method, path, status))
+        """One more request has been answered."""
+        key = (method, path, status)
+        series = self._series.get(key)
         if series is None:
-            series = self._series[method, path, status] = [0] * len(BOUNDS) + [0.0]
-        place = bisect_left(SECONDS, seconds)
-        series[place] += 1
+            series = self._series[key] = [0] * len(BOUNDS) + [0.0]
+        series[bisect_left(SECONDS, seconds)] += 1
         series[-1] += seconds
         if trace_id:
-            known = self._exemplars.setdefault((method, path, status), {})
-            known[place] = exemplar(trace_id, seconds, self._clock)
+            self._answered[trace_id] = key, seconds
+            if len(self._answered) >= REMEMBERED:
+                self._answered, self._answered_before = {}, self._answered
+
+    def kept(self, trace_id: str) -> None:
+        """The trace of a request that was counted lately is kept, and so an example of what it was counted as."""
+        found = self._answered.get(trace_id) or self._answered_before.get(trace_id)
+        if found is not None:
+            key, seconds = found
+            place = bisect_left(SECONDS, seconds)
+            self._exemplars.setdefault(key, {})[place] = exemplar(trace_id, seconds, self._clock)
 
     def collect(self) -> Iterator[Metric]:
         """For Prometheus."""

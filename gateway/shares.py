@@ -54,10 +54,16 @@ class _Operation:
                 known[place] = exemplar(trace_id, nanoseconds * NANOSECOND, clock)
 
 
+def _nobody(_: str) -> None:
+    """Need be told."""
+
+
 class SharesMetrics(Collector):
     """Bounded in operations and in labels. Counts in plain lists, for this is done for every request."""
 
-    def __init__(self, clock: Clock = time.time) -> None:
+    def __init__(self, tell: Callable[[str], None] = _nobody, clock: Clock = time.time) -> None:
+        """`tell` hears of each kept trace."""
+        self._tell = tell
         self._operations = {OTHERS: _Operation(clock())}
         self._idle: list[str] = []
         self._dropped = 0
@@ -74,6 +80,7 @@ class SharesMetrics(Collector):
         self._dropped += dropped
         if trace_id:
             known.illustrate(shares, trace_id, self._clock)
+            self._tell(trace_id)
 
     def _admit(self, operation: str) -> _Operation:
         if self._is_full and self._idle:
@@ -110,29 +117,23 @@ class SharesMetrics(Collector):
 
 
 class Overhead(Collector):
-    """The CPU time that measuring and judging traces takes, estimated from one request in `SAMPLED_OF`."""
-
-    SAMPLED_OF = 64
+    """Entered around the work on traces: the CPU time that this takes."""
 
     def __init__(self, clock: Callable[[], int] = time.thread_time_ns) -> None:
         self._clock = clock
-        self._requests = 0
+        self._began = 0
         self._nanoseconds = 0
 
-    def begin(self) -> int:
-        """To be handed to `end`: 0 unless this one is looked at, for asking the clock is a system call."""
-        self._requests += 1
-        return 0 if self._requests % self.SAMPLED_OF else self._clock()
+    def __enter__(self) -> None:
+        self._began = self._clock()
 
-    def end(self, began: int) -> None:
-        """The work is done."""
-        if began:
-            self._nanoseconds += (self._clock() - began) * self.SAMPLED_OF
+    def __exit__(self, *_: object) -> None:
+        self._nanoseconds += self._clock() - self._began
 
     def collect(self) -> Iterator[Metric]:
         """For Prometheus."""
         yield CounterMetricFamily(
             "tracing_seconds",
-            "CPU time spent on putting traces together and judging them; one request in 64 is looked at.",
+            "CPU time spent on putting traces together and judging them.",
             value=self._nanoseconds * NANOSECOND,
         )

@@ -11,9 +11,10 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from gateway.metrics import HttpMetrics
+from gateway.metrics import REMEMBERED, HttpMetrics
 from gateway.reports import OTHERS
 from gateway.shares import IDLE_SECONDS, MAX_OPERATIONS, Overhead, SharesMetrics
+from gateway.spans import TOGETHER
 from services.traces.histograms import MAX_LABELS, OTHER
 from tests.gateway.clients import SETTLE_SECONDS, World
 from tests.gateway.test_queries import SHOW
@@ -52,7 +53,7 @@ def values(samples: list[Sample], name: str, key: str) -> dict[str, float]:
 
 
 def test_the_shares_of_all_requests_add_up_to_their_latency_and_every_label_counts_them_all() -> None:
-    metrics = SharesMetrics(Clock())
+    metrics = SharesMetrics(clock=Clock())
     requests: list[Mapping[str, int]] = [
         {"gateway": 2 * MS, "graph": 5 * MS},
         {"gateway": 3 * MS},
@@ -74,7 +75,7 @@ def test_the_shares_of_all_requests_add_up_to_their_latency_and_every_label_coun
 
 
 def test_no_series_ever_falls() -> None:
-    metrics, before = SharesMetrics(Clock()), dict[tuple[str, ...], float]()
+    metrics, before = SharesMetrics(clock=Clock()), dict[tuple[str, ...], float]()
     for number in range(50):
         metrics.count("query Q", {f"label {number % 7}": number * 3 * MS}, "", 0)
         now = {(sample.name, *sample.labels.values()): sample.value for sample in scraped(metrics)}
@@ -84,7 +85,7 @@ def test_no_series_ever_falls() -> None:
 
 def test_too_many_operations_are_taken_together_until_one_has_not_been_asked_for_long() -> None:
     clock = Clock()
-    metrics = SharesMetrics(clock)
+    metrics = SharesMetrics(clock=clock)
     for number in range(MAX_OPERATIONS + 5):
         metrics.count(f"query Q{number}", {"gateway": MS}, "", 0)
 
@@ -108,7 +109,7 @@ def test_too_many_operations_are_taken_together_until_one_has_not_been_asked_for
 
 
 def test_too_many_labels_are_taken_together() -> None:
-    metrics = SharesMetrics(Clock())
+    metrics = SharesMetrics(clock=Clock())
     for number in range(MAX_LABELS + 5):
         metrics.count("query Q", {f"label {number}": MS}, "", 0)
     sums = values(scraped(metrics), "critical_path_seconds_sum", "label")
@@ -116,8 +117,9 @@ def test_too_many_labels_are_taken_together() -> None:
     assert sums[OTHER] == pytest.approx(0.005)
 
 
-def test_only_kept_traces_are_examples_each_in_its_bucket() -> None:
-    metrics = SharesMetrics(Clock())
+def test_only_kept_traces_are_examples_each_in_its_bucket_and_told_of() -> None:
+    told: list[str] = []
+    metrics = SharesMetrics(told.append, Clock())
     metrics.count("query Q", {"gateway": 30 * MS, "graph": 2 * MS}, KEPT, 0)
     metrics.count("query Q", {"gateway": 3_000 * MS}, "", 0)
     samples = scraped(metrics)
@@ -126,22 +128,27 @@ def test_only_kept_traces_are_examples_each_in_its_bucket() -> None:
     }
     assert examples == {("gateway", "0.05", 0.03), ("graph", "0.0025", 0.002)}
     assert {one.exemplar.labels["trace_id"] for one in samples if one.exemplar} == {KEPT}
+    assert told == [KEPT]
 
 
 def test_dropped_spans_are_counted() -> None:
-    metrics = SharesMetrics(Clock())
+    metrics = SharesMetrics(clock=Clock())
     for dropped in (0, 3, 4):
         metrics.count("query Q", {}, "", dropped)
     [total] = [sample.value for sample in scraped(metrics) if sample.name == "spans_dropped_total"]
     assert total == 7
 
 
-def test_the_latest_example_of_any_status_stands_for_a_duration() -> None:
+def test_the_latest_kept_trace_of_any_status_is_the_example_of_a_duration() -> None:
     clock = Clock()
     metrics = HttpMetrics(clock)
-    for status, trace_id in ((200, "a" * 32), (500, "b" * 32), (200, "")):
+    for number, (status, kept) in enumerate(((200, "a"), (500, "b"), (200, ""))):
         clock.now += 1
-        metrics.count("POST", "/graphql", status, 0.004, trace_id)
+        for other in range(200):
+            metrics.count("POST", "/graphql", status, 0.004, f"{number}{other:031x}")
+        metrics.count("POST", "/graphql", status, 0.004, kept * 32)
+        metrics.kept(kept * 32)
+    metrics.kept("d" * 32)  # of a WebSocket, say
     samples = [sample for sample in scraped(metrics) if sample.exemplar]
     examples = {(one.name, one.labels.get("status")): (one.exemplar or NONE).labels["trace_id"] for one in samples}
     assert examples == {
@@ -151,13 +158,34 @@ def test_the_latest_example_of_any_status_stands_for_a_duration() -> None:
     }
 
 
-def test_the_overhead_is_estimated_from_a_sample() -> None:
-    ticks = iter(range(1_000, 10**9, 1_000))
+def test_a_trace_that_is_judged_late_is_an_example_all_the_same() -> None:
+    metrics = HttpMetrics(Clock())
+    metrics.count("POST", "/graphql", 200, 0.004, KEPT)
+    for other in range(REMEMBERED - 1):
+        metrics.count("POST", "/graphql", 200, 0.004, f"{other:032x}")
+    metrics.kept(KEPT)
+    assert any(sample.exemplar for sample in scraped(metrics))
+
+
+def test_the_overhead_is_what_the_clock_says_between_begin_and_end() -> None:
+    ticks = iter((5, 7, 100, 1_000))
     overhead = Overhead(lambda: next(ticks))
-    for _ in range(Overhead.SAMPLED_OF * 10 + 5):
-        overhead.end(overhead.begin())
+    for _ in range(2):
+        with overhead:
+            pass
     [total] = [sample.value for sample in scraped(overhead)]
-    assert total == pytest.approx(10 * Overhead.SAMPLED_OF * 1_000e-9)
+    assert total == pytest.approx(902e-9)
+
+
+async def until_example(world: World, trace_id: str) -> list[Sample]:
+    """What a Prometheus is told once the trace is an example: it is judged a moment after it was answered."""
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while True:
+            response = await world.client.http.get("/metrics", headers={"accept": OPENMETRICS})
+            assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+            if f'trace_id="{trace_id}"' in response.text:
+                return parsed(response.text)
+            await asyncio.sleep(0.05)
 
 
 async def test_the_gateway_tells_openmetrics_with_examples_to_those_who_ask_for_it(world: World) -> None:
@@ -165,9 +193,7 @@ async def test_the_gateway_tells_openmetrics_with_examples_to_those_who_ask_for_
     query = f"query Example{trace_id} {SHOW}"
     answer = await world.client.post({"query": query}, traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
     assert "errors" not in answer.json()
-    response = await world.client.http.get("/metrics", headers={"accept": OPENMETRICS})
-    assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
-    samples = parsed(response.text)
+    samples = await until_example(world, trace_id)
     mine = [one for one in samples if one.labels.get("operation", "").startswith(f"query Example{trace_id} ")]
     assert {one.labels["label"] for one in mine} >= {"gateway", "agent_store/postgres"}
     leading = {one.name for one in samples if one.exemplar and one.exemplar.labels == {"trace_id": trace_id}}
@@ -192,6 +218,6 @@ async def test_measuring_is_measured(world: World) -> None:
         return next(sample.value for sample in parsed(text) if sample.name == "tracing_seconds_total")
 
     before = await spent()
-    async with asyncio.timeout(SETTLE_SECONDS):
-        while await spent() == before:
-            await asyncio.gather(*(world.client.data("{ __typename }") for _ in range(Overhead.SAMPLED_OF)))
+    for _ in range(TOGETHER):
+        await world.client.data("{ __typename }")
+    assert await spent() > before
