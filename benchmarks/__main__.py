@@ -12,11 +12,12 @@ from rich.table import Table
 
 from benchmarks.load import Outcome, Plan, run
 from benchmarks.scenarios import SCENARIOS
-from deploy import blame
-from deploy.cli import DEFAULT_STATE, StateFolder, told_plainly
 from deploy.local.addresses import Addresses
 from deploy.local.processes import noted
 from deploy.local.state import State
+from deploy.terminal import DEFAULT_STATE, StateFolder, told_plainly
+from deploy.traces import client
+from deploy.traces.blame_table import blame_table
 
 REPORTED_SECONDS = 2.5
 """The gateway reports its latencies once a second."""
@@ -56,9 +57,9 @@ async def _load(scenario: str, rate: float, duration: float, state: Path) -> Non
     requests = rate * (duration + plan.warm_up_seconds)
     console.print(_table(scenario, rate, outcome, {part: seconds / requests for part, seconds in cpu.items()}))
     await asyncio.sleep(REPORTED_SECONDS)
-    async with blame.of_running(state) as traces:
-        operation = await blame.find(traces, name, int(duration) + 30)
-        console.print(blame.blame_table(await blame.judge(traces, operation, 99.0, int(duration) + 30), 99.0))
+    async with client.traces(client.local(state)) as traces:
+        operation = await client.find(traces, name, int(duration) + 30)
+        console.print(blame_table(await client.judge(traces, operation, 99.0, int(duration) + 30), 99.0))
 
 
 def _cpu_seconds(addresses: Addresses) -> dict[str, float]:

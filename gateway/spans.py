@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.reports import Reports
+from gateway.shares import Overhead, SharesMetrics
 from services.runtime.background import in_background
 from services.runtime.export import SpanExport
 from services.runtime.outcomes import UNKNOWN
@@ -97,9 +98,17 @@ class Recent:
 class Spans:
     """Judges the trace of each request when it has ended."""
 
-    def __init__(self, reports: Reports, export: SpanExport, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        reports: Reports,
+        export: SpanExport,
+        shares: SharesMetrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._reports = reports
         self._export = export
+        self._shares = shares or SharesMetrics()
+        self.overhead = Overhead()
         self._clock = clock
         self._recent: dict[str, Recent] = {}
         self._allowance = KEPT_AT_ONCE
@@ -131,8 +140,9 @@ class Spans:
     def judge(self) -> None:
         """Judge all that have ended."""
         waiting, self._ended = self._ended, []
-        for ended in waiting:
-            self._judge(ended)
+        with self.overhead:
+            for ended in waiting:
+                self._judge(ended)
 
     def _judge(self, ended: Ended) -> None:
         """Keep the trace if it is slow for its operation, failed, sampled or asked for; count the request in any case.
@@ -147,6 +157,7 @@ class Spans:
         trace_id = recording.trace.trace_id if kept else ""
         flags = path.incomplete, path.ambiguous, recording.dropped + _dropped(measured.spans)
         self._reports.add(operation, Request(latency, 1, measured.shares, calls(path), trace_id, *flags))
+        self._shares.count(operation, measured.shares, trace_id, flags[2])
         if kept:
             self._keep(recording, measured)
 
