@@ -250,6 +250,8 @@ def test_spans_that_a_dropped_call_brought_are_counted() -> None:
     recording = _made([2] * MAX_SPANS)
     recording.add(Recorded(65, 0, Kind.CLIENT, "/b", 0, MS, 0, _nested(3)))
     assert recording.dropped == 1 + _all(_nested(3))
+    calls = [Recorded(number, 0, Kind.CLIENT, "/b" * 20, 0, MS, 0, _nested(3)) for number in range(1, MAX_SPANS + 1)]
+    assert _all(pack("service", "/a", 1, MS, 0, 0, calls)) == 1 + MAX_SPANS * (1 + _all(_nested(3)))
 
 
 def _nested(depth: int) -> bytes:
