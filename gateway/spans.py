@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
 from gateway.reports import Reports
 from gateway.shares import Overhead, SharesMetrics
@@ -25,6 +26,8 @@ from services.runtime.span_wire import DROPPED, OK, Kind, Span, add_span
 from services.runtime.telemetry import Recording
 from services.traces.critical_path import Path, calls, critical_path, shares
 from services.traces.population import Request
+
+log = structlog.get_logger()
 
 SERVICE = "gateway"
 MAX_OPERATIONS = 1_000
@@ -142,7 +145,10 @@ class Spans:
         waiting, self._ended = self._ended, []
         with self.overhead:
             for ended in waiting:
-                self._judge(ended)
+                try:
+                    self._judge(ended)
+                except Exception:  # a blob of another version may hold anything; requests must not suffer for it
+                    log.exception("a trace could not be judged", trace=ended.recording.trace.trace_id)
 
     def _judge(self, ended: Ended) -> None:
         """Keep the trace if it is slow for its operation, failed, sampled or asked for; count the request in any case.
