@@ -2,7 +2,7 @@
 
 The spans of the services ride home with their answers (services/runtime/telemetry.py). Here they are put together, cut
 along the critical path, and added to the operation's histogram, which goes to the traces service every second. That is
-done for a few requests at once: what one after the other costs a third, as the processor has it at hand by then.
+done for a few requests at once, after their answers: the processor then has code and data at hand.
 """
 
 import asyncio

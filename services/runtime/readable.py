@@ -33,11 +33,14 @@ SPAN_KINDS = {
 }
 
 
+_KINDS = frozenset(Kind)
+
+
 def readable(
     trace_id: int, span: Span, epoch: int, state: TraceState, resource: Resource, limits: SpanLimits
 ) -> ReadableSpan:
     """The span; `epoch` is what must be added to its times to make them nanoseconds since 1970."""
-    kind = Kind(span.kind)
+    kind = Kind(span.kind) if span.kind in _KINDS else Kind.INTERNAL
     parent = None
     if span.parent_id:
         parent = SpanContext(trace_id, int(span.parent_id), kind == Kind.SERVER, SAMPLED, state)
