@@ -38,7 +38,7 @@ lint: $(STAMP) ## all of that but the tests
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; ($(call generate,"$$folder")); \
-	  diff -r "$$folder" protos/gen || { echo "protos/gen is not what the protos say: run make proto"; exit 1; }
+	  diff -r -x __pycache__ "$$folder" protos/gen || { echo "protos/gen is not what the protos say: run make proto"; exit 1; }
 
 proto: $(STAMP) ## generate protos/gen anew from the protos
 	@rm -rf protos/gen && mkdir protos/gen
