@@ -17,7 +17,7 @@ from gateway.pages import pages
 from gateway.readiness import Readiness
 from gateway.remote import open_channels, services_on
 from gateway.reports import Reports
-from gateway.server import bind, serve
+from gateway.server import serve
 from gateway.settings import GatewaySettings
 from gateway.shares import SharesMetrics
 from gateway.spans import SERVICE, Spans
@@ -28,6 +28,7 @@ from services.runtime import logs
 from services.runtime.caller import Verifier
 from services.runtime.channels import ApiKeys, KeySet, ServiceIdentity, callers_token, no_token, traced
 from services.runtime.export import exporting
+from services.runtime.listening import bind
 from services.runtime.log_export import exporting_logs
 from services.runtime.loop_lag import loop_lag
 from services.runtime.settings import load
@@ -39,7 +40,7 @@ NOTICE_SECONDS = 0.5
 async def main() -> None:
     settings = load(GatewaySettings)
     logs.configure(settings, SERVICE)
-    listener = bind(settings.listen)
+    listener = bind(settings.listen, "The gateway")
     async with AsyncExitStack() as stack:
         export = stack.enter_context(exporting(SERVICE, settings))
         stack.enter_context(exporting_logs(SERVICE, settings))
