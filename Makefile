@@ -13,7 +13,7 @@ STAMP := $(VENV)/installed
 export NEURECTOMY_STATE := $(STATE)
 export NEURECTOMY_SINCE := $(shell date +%s)
 
-.PHONY: help run test check lint proto fmt bench clean venv
+.PHONY: help run test check lint proto fmt bench tools clean venv
 
 PROTOS = $(shell cd protos && find neurectomy -name '*.proto' | sort)
 # $(call generate,FOLDER): the stubs of all protos, into a folder that is there
@@ -38,7 +38,7 @@ lint: $(STAMP) ## all of that but the tests
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; ($(call generate,"$$folder")); \
-	  diff -r "$$folder" protos/gen || { echo "protos/gen is not what the protos say: run make proto"; exit 1; }
+	  diff -r -x __pycache__ "$$folder" protos/gen || { echo "protos/gen is not what the protos say: run make proto"; exit 1; }
 
 proto: $(STAMP) ## generate protos/gen anew from the protos
 	@rm -rf protos/gen && mkdir protos/gen
@@ -50,6 +50,12 @@ fmt: $(STAMP) ## repair what the linter and the formatter can repair
 
 bench: $(STAMP) ## load the running stack with the query through all four services, and say who owes its P99
 	@$(BIN)/python -m benchmarks load
+
+tools: ## install what the browser test needs and Python's packages cannot bring: chromium, by apt, as root
+	@if command -v chromium >/dev/null; then echo "chromium is there."; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	else echo "Missing: chromium. Install it, as root, or the test of the page in a browser is skipped."; fi
 
 clean: ## remove what was built and the data in .state; the cache of jars stays
 	rm -rf $(VENV) .state .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -17,8 +17,9 @@ from gateway.pages import pages
 from gateway.readiness import Readiness
 from gateway.remote import open_channels, services_on
 from gateway.reports import Reports
-from gateway.server import bind, serve
+from gateway.server import serve
 from gateway.settings import GatewaySettings
+from gateway.shares import SharesMetrics
 from gateway.spans import SERVICE, Spans
 from gateway.transports.http import HttpTransport
 from gateway.transports.websocket import Door, WebSocketTransport
@@ -27,6 +28,7 @@ from services.runtime import logs
 from services.runtime.caller import Verifier
 from services.runtime.channels import ApiKeys, KeySet, ServiceIdentity, callers_token, no_token, traced
 from services.runtime.export import exporting
+from services.runtime.listening import bind
 from services.runtime.log_export import exporting_logs
 from services.runtime.loop_lag import loop_lag
 from services.runtime.settings import load
@@ -38,7 +40,7 @@ NOTICE_SECONDS = 0.5
 async def main() -> None:
     settings = load(GatewaySettings)
     logs.configure(settings, SERVICE)
-    listener = bind(settings.listen)
+    listener = bind(settings.listen, "The gateway")
     async with AsyncExitStack() as stack:
         export = stack.enter_context(exporting(SERVICE, settings))
         stack.enter_context(exporting_logs(SERVICE, settings))
@@ -48,7 +50,9 @@ async def main() -> None:
         identity = ServiceIdentity(auth, "gateway", settings.service_secret.get_secret_value())
         reports = Reports(TracesServiceStub(traced(channels["traces"], identity.token)))
         await stack.enter_async_context(reports.running())
-        spans = Spans(reports, export)
+        metrics = HttpMetrics()
+        shares = SharesMetrics(metrics.kept)
+        spans = Spans(reports, export, shares)
         await stack.enter_async_context(spans.judging())
         stack.enter_context(loop_lag.measured())
 
@@ -67,8 +71,8 @@ async def main() -> None:
         door = Door(verifier, anonymous, settings.socket_init_seconds, settings.max_socket_operations)
         websocket = WebSocketTransport(operations, door)
         readiness = Readiness(channels)
-        metrics = HttpMetrics()
-        REGISTRY.register(metrics)
+        for collector in (metrics, shares, spans.overhead):
+            REGISTRY.register(collector)
         app = App(
             HttpTransport(operations, limits.body_bytes),
             websocket,

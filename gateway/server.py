@@ -20,19 +20,6 @@ KEEP_ALIVE_SECONDS = 75
 log = structlog.get_logger()
 
 
-def bind(listen: str) -> socket.socket:
-    """A socket on host:port. Ends the process with one clear line where that cannot be had."""
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, int(port)))
-    except OSError as error:
-        raise SystemExit(f"The gateway cannot listen on {listen}: {error.strerror}.") from None
-    return listener
-
-
 async def serve(
     app: App, listener: socket.socket, settings: GatewaySettings, leave: Callable[[], Awaitable[None]]
 ) -> None:

@@ -16,7 +16,7 @@ DEMO_ORGANIZATION = UUID("01980000-0000-7000-8000-000000000001")
 SERVICES = ("auth", "agent_store", "vector_search", "graph", "traces")
 IDENTITIES = (*SERVICES, "gateway", "cli")
 """Who can prove to auth that it is one of us."""
-INHERITED = ("PATH", "HOME", "LANG", "TZ", "TRACING")
+INHERITED = ("PATH", "HOME", "LANG", "TZ", "TRACING", "TRACE_LINK")
 """What our processes get from our own environment; a DATABASE_URL of the shell's must not reach them."""
 OPENTELEMETRY = "OTEL_"
 """How the names of the variables begin that OpenTelemetry's SDK and we read; these are inherited, too."""
@@ -56,6 +56,11 @@ class Addresses:
     def gateway_url(self) -> str:
         """Without a path, for example http://127.0.0.1:4000."""
         return f"http://{HOST}:{self.ports['gateway']}"
+
+    @property
+    def traces_url(self) -> str:
+        """The page of traces and blame, and where OTLP goes by HTTP."""
+        return f"http://{HOST}:{self.ports['traces_http']}"
 
     @property
     def redis_url(self) -> str:
@@ -115,7 +120,8 @@ class Addresses:
                     "AGENT_STORE_TARGET": self.targets["agent_store"],
                 }
             case "traces":
-                return {"TRACES_FOLDER": str(self.state.path / name)}
+                page = {"HTTP_LISTEN": f"{HOST}:{self.ports['traces_http']}", "OPEN_PAGE": "true"}
+                return {**page, "TRACES_FOLDER": str(self.state.path / name)}
             case "gateway":
                 targets = {f"{service.upper()}_TARGET": target for service, target in self.targets.items()}
                 page = {"GRAPHIQL_ASSETS": str(graphiql.page())}

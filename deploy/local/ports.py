@@ -21,9 +21,12 @@ FIXED_PORTS: Mapping[str, int] = {
     "agent_store": 15052,
     "vector_search": 15053,
     "graph": 15054,
-    "traces": 15055,
+    "traces": 4317,  # OTLP's own ports, so that exporters that are told nothing find it
+    "traces_http": 4318,
     "gateway": 4000,
 }
+PART_OF: Mapping[str, str] = {"traces_http": "traces"}
+"""Second ports -> whose."""
 FREE_PORTS: Mapping[str, int] = dict.fromkeys(FIXED_PORTS, 0)
 """0 takes any free port."""
 

@@ -14,7 +14,7 @@ from deploy.local import graphiql, jars, neo4j, postgres, services, valkey
 from deploy.local.addresses import Addresses
 from deploy.local.failure import StackError
 from deploy.local.order import Needs, closure, in_order, reverse
-from deploy.local.ports import FIXED_PORTS, FREE_PORTS, require_free, settle
+from deploy.local.ports import FIXED_PORTS, FREE_PORTS, PART_OF, require_free, settle
 from deploy.local.processes import Service, Supervised, end_left_over
 from deploy.local.state import State, require_room
 from services.runtime.postgres import migrate
@@ -123,9 +123,9 @@ class Stack(Addresses):
         require_room(self.state.path)
         for file in self.state.folder("run").glob("*.pid"):
             end_left_over(file)
-        for name in self._parts:
-            if name in self.ports:
-                require_free(name, self.ports[name])
+        for name, port in self.ports.items():
+            if PART_OF.get(name, name) in self._parts:
+                require_free(name, port)
 
     async def _begin(self, step: str) -> None:
         self._report(step, "starting")

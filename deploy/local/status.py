@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from deploy.local.addresses import Addresses
-from deploy.local.ports import listens
+from deploy.local.ports import PART_OF, listens
 from deploy.local.processes import noted
 from deploy.local.services import is_ready
 
@@ -22,7 +22,7 @@ async def table(stack: Addresses) -> Table:
 
 
 async def _row(stack: Addresses, name: str, port: int) -> tuple[str, ...]:
-    process = noted(stack.state.pid_file(name))
+    process = noted(stack.state.pid_file(PART_OF.get(name, name)))
     if process is None:
         return name, "[red]not running", str(port), "", ""
     state = "[green]listening" if await listens(port) else "[yellow]silent"

@@ -13,13 +13,16 @@ from neurectomy.traces.v1.traces_pb2_grpc import add_TracesServiceServicer_to_se
 from services.runtime import channels, logs
 from services.runtime.background import in_background
 from services.runtime.caller import Verifier
+from services.runtime.listening import bind
 from services.runtime.server import serve
 from services.runtime.settings import load
 from services.traces import metrics
 from services.traces.collector import Collector
+from services.traces.http.app import Servicers, application
+from services.traces.http.server import listening
 from services.traces.latency import Latencies
 from services.traces.persistence import Persistence, open_store
-from services.traces.service import OtlpLogs, OtlpTraces, Saved, Traces
+from services.traces.service import OtlpLogs, OtlpTraces, Traces
 from services.traces.settings import MB, TracesSettings
 
 
@@ -35,13 +38,21 @@ async def main() -> None:
         persistence = Persistence(open_store(settings.traces_folder), latencies, collector)
         await stack.enter_async_context(persistence.running())
         await stack.enter_async_context(in_background(latencies.settling()))
-        register = partial(add_TracesServiceServicer_to_server, Traces(latencies, collector, persistence.saved))
-        await serve("traces", settings, verifier, register, foreign=partial(_add_otlp, collector, persistence.saved))
+        saved = persistence.saved
+        servicers = Servicers(
+            Traces(latencies, collector, saved), OtlpTraces(collector, saved), OtlpLogs(collector, saved)
+        )
+        if settings.http_listen:
+            listener = bind(settings.http_listen, "The traces service")
+            page = application(servicers, verifier, settings)
+            await stack.enter_async_context(listening(page, listener, settings.shutdown_grace_seconds))
+        register = partial(add_TracesServiceServicer_to_server, servicers.traces)
+        await serve("traces", settings, verifier, register, foreign=partial(_add_otlp, servicers))
 
 
-def _add_otlp(collector: Collector, saved: Saved, server: grpc.aio.Server) -> None:
-    add_TraceServiceServicer_to_server(OtlpTraces(collector, saved), server)  # type: ignore[no-untyped-call]
-    add_LogsServiceServicer_to_server(OtlpLogs(collector, saved), server)  # type: ignore[no-untyped-call]
+def _add_otlp(servicers: Servicers, server: grpc.aio.Server) -> None:
+    add_TraceServiceServicer_to_server(servicers.otlp_traces, server)  # type: ignore[no-untyped-call]
+    add_LogsServiceServicer_to_server(servicers.otlp_logs, server)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

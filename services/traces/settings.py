@@ -1,9 +1,9 @@
 """What the traces process reads from its environment."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.runtime.settings import ServiceSettings
 
@@ -23,3 +23,16 @@ class TracesSettings(ServiceSettings):
     """How many megabytes of latencies are held; the newest win. An operation's ten seconds are 1 to 10 KB."""
     latency_hours: Annotated[float, Field(gt=0, le=24 * 366)] = 24.0
     """How far back blame can look at most."""
+
+    http_listen: str | None = None
+    """host:port of the page, its API and OTLP over HTTP; none of them without it."""
+    open_page: bool = False
+    """Who is on this machine reads without a token. Not in production."""
+    trace_link: Annotated[str, Field(pattern=r"^(https?://.*\{trace_id\}.*)?$")] = ""
+    """Your own viewer's address of a trace, such as `https://jaeger.example/trace/{trace_id}`; the page links to it."""
+
+    @model_validator(mode="after")
+    def _no_open_production(self) -> Self:
+        if self.open_page and self.environment == "production":
+            raise ValueError("OPEN_PAGE must not be set with ENVIRONMENT=production")
+        return self

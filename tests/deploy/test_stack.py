@@ -42,13 +42,14 @@ async def test_it_tells_each_step_and_leaves_nothing(tmp_path: Path) -> None:
         assert [state for step, state in told if step == part] == ["starting", "ready", "stopping", "stopped"]
 
 
-async def test_a_taken_port_starts_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "part"), [("valkey", "valkey"), ("traces_http", "traces")])
+async def test_a_taken_port_starts_nothing(tmp_path: Path, name: str, part: str) -> None:
     with socket.socket() as listener:
         listener.bind((ports.HOST, 0))
         listener.listen()
-        taken = {"valkey": listener.getsockname()[1]}
-        options = StackOptions(tmp_path, ports={**ports.FREE_PORTS, **taken}, parts=QUICK)
-        with pytest.raises(StackError, match=f"Port {taken['valkey']}, which valkey needs"):
+        taken = {name: listener.getsockname()[1]}
+        options = StackOptions(tmp_path, ports={**ports.FREE_PORTS, **taken}, parts=("postgres", part))
+        with pytest.raises(StackError, match=f"Port {taken[name]}, which {name} needs"):
             await Stack(options).__aenter__()
     assert not (tmp_path / "postgres").exists()
     assert Stack(options).state.running() is None
