@@ -13,6 +13,7 @@ const WINDOWS = [60, 300, 900, 3600, 21_600, 86_400];
 const REFRESH_SECONDS = 5;
 const RETRY_SECONDS = 3;
 const PATIENT_SECONDS = 0.3;
+const COMING = new Set(["OPERATION_NOT_FOUND", "TRACE_NOT_FOUND"]);
 
 const element = (id) => document.getElementById(id);
 const main = element("main");
@@ -54,6 +55,7 @@ function succeed(content, at, place, isNew) {
   say("");
   swap(main, content);
   shown = place;
+  drawHeader(here());
   if (isNew) arrive();
   if (live && !at.end && at.page !== "trace") again(REFRESH_SECONDS);
 }
@@ -66,11 +68,17 @@ function fail(failure, isNew) {
   if (!away || isNew) shown = "";
   if (failure.status === 401 || failure.status === 403) byKey(main, "token")?.focus();
   if (away) again(RETRY_SECONDS);
-  if (failure.reason === "OPERATION_NOT_FOUND" && live && !here().end) again(REFRESH_SECONDS);
+  if (COMING.has(failure.reason) && live && !here().end) again(REFRESH_SECONDS);
 }
 
 function again(seconds) {
-  timer = setTimeout(() => (document.hidden ? again(seconds) : draw()), seconds * 1000);
+  timer = setTimeout(() => (isBusy() ? again(seconds) : draw()), seconds * 1000);
+}
+
+/** Nobody looks, or somebody is choosing or copying something that a new drawing would take away. */
+function isBusy() {
+  const choosing = CSS.supports("selector(:open)") && document.querySelector("select:open");
+  return document.hidden || choosing || !getSelection().isCollapsed;
 }
 
 function say(text) {

@@ -30,6 +30,7 @@ export async function trace(at) {
     fall.choose(span ? id : "", focus);
   };
   choose(at.span);
+  if (!at.name) note({ name: answer.summary.operation }); // so that the way back leads to its operation
   const owed = answer.shares.toSorted((one, other) => other.duration_ns - one.duration_ns);
   return [
     head(answer, settings),

@@ -8,7 +8,7 @@ export function planted(spans) {
   const below = new Map();
   spans.slice(1).forEach((span) => {
     const parent = known.has(span.parent_id) && span.parent_id !== span.span_id ? span.parent_id : spans[0].span_id;
-    below.set(parent, [...(below.get(parent) ?? []), span]);
+    below.has(parent) ? below.get(parent).push(span) : below.set(parent, [span]);
   });
   const nodes = [];
   const stack = [{ span: spans[0], depth: 0, parent: null }];

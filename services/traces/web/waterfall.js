@@ -8,7 +8,7 @@ import { closedAtFirst, planted, seen } from "./tree.js";
 const ROW = 26;
 const LINE = 21;
 const DEEPEST = 12;
-const MOST = 1500;
+const MOST = 500;
 
 /** `chosen` is told the span that is looked at; `choose` of what comes back looks at one. */
 export function waterfall(trace, chosen) {
@@ -18,21 +18,31 @@ export function waterfall(trace, chosen) {
   const draw = () => swap(tree, drawn(trace, state, more));
   const more = () => { state.most += MOST; draw(); };
   const choose = (id, focus) => {
-    opened(state, id);
-    Object.assign(state, { current: id || state.current, selected: id });
-    draw();
+    const isHidden = id && !byKey(tree, `span ${id}`);
+    if (isHidden) reveal(state, id);
+    select(tree, state, id);
+    if (isHidden) draw();
     if (focus) byKey(tree, `span ${state.current}`)?.focus();
   };
   tree.addEventListener("click", ({ target }) => clicked(target, state, draw, chosen));
-  tree.addEventListener("focusin", ({ target }) => settled(tree, state, target));
+  tree.addEventListener("focusin", ({ target }) => idOf(target) && settle(tree, state, idOf(target)));
   tree.addEventListener("keydown", (event) => pressed(event, tree, state, draw, chosen));
   draw();
   return { tree, choose };
 }
 
-function opened(state, id) {
+/** Open what is above a span, and show rows up to it. */
+function reveal(state, id) {
   const parents = new Map(state.nodes.map((node) => [node.id, node.parent]));
   for (let at = parents.get(id); at; at = parents.get(at)) state.closed.delete(at);
+  state.most = Math.max(state.most, seen(state.nodes, state.closed).shown.findIndex((node) => node.id === id) + 1);
+}
+
+function select(tree, state, id) {
+  byKey(tree, `span ${state.selected}`)?.setAttribute("aria-selected", "false");
+  byKey(tree, `span ${id}`)?.setAttribute("aria-selected", "true");
+  state.selected = id;
+  if (id) settle(tree, state, id);
 }
 
 function idOf(element) {
@@ -42,7 +52,6 @@ function idOf(element) {
 function clicked(target, state, draw, chosen) {
   const id = idOf(target);
   if (!id) return;
-  state.current = id;
   if (!target.classList.contains("twist")) return chosen(id);
   turn(state, id);
   draw();
@@ -52,12 +61,11 @@ function turn(state, id) {
   if (!state.closed.delete(id)) state.closed.add(id);
 }
 
-function settled(tree, state, target) {
-  const id = idOf(target);
-  if (!id) return;
+/** The row that the tab key comes to. */
+function settle(tree, state, id) {
   byKey(tree, `span ${state.current}`)?.setAttribute("tabindex", "-1");
+  byKey(tree, `span ${id}`)?.setAttribute("tabindex", "0");
   state.current = id;
-  target.setAttribute("tabindex", "0");
 }
 
 function pressed(event, tree, state, draw, chosen) {
@@ -87,7 +95,7 @@ function drawn(trace, state, more) {
   const mine = new Map();
   for (const section of trace.sections) {
     const id = standing.get(section.span_id);
-    mine.set(id, [...(mine.get(id) ?? []), section]);
+    mine.has(id) ? mine.get(id).push(section) : mine.set(id, [section]);
   }
   const rest = shown.length - cut.length;
   return [

@@ -1,12 +1,14 @@
 """The page of the traces service in a real browser, as someone uses it who has been paged."""
 
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
@@ -15,7 +17,7 @@ from uuid_utils import uuid4
 from deploy.local.stack import Stack
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from tests.conftest import Connect, service_token
-from tests.services.traces.pages import Another, keep, report
+from tests.services.traces.pages import Another, batch, keep, report
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -140,6 +142,32 @@ async def test_from_the_bar_to_the_trace_by_keyboard(browser: Browser, stack: St
 async def test_an_address_can_be_sent_to_a_colleague(browser: Browser, stack: Stack, seen: Seen) -> None:
     async with visit(browser, at(stack, f"#/trace/{seen.trace_id}?span=0000000000000002")) as page:
         await expect(page.get_by_role("complementary", name="Span details")).to_contain_text("Traverse")
+
+
+async def test_of_a_large_trace_what_is_asked_for_is_drawn(browser: Browser, stack: Stack) -> None:
+    trace_id, start = str(uuid4().hex), time.time_ns()
+    records = [
+        {
+            "traceId": trace_id,
+            "spanId": f"{number:016x}",
+            "parentSpanId": f"{max(1, number // 3):016x}" if number > 1 else "",
+            "name": f"span {number}",
+            "startTimeUnixNano": str(start + number),
+            "endTimeUnixNano": str(start + (9_000 if number == 1 else number + 5)),
+        }
+        for number in range(1, 3_001)
+    ]
+    async with httpx.AsyncClient(base_url=stack.traces_url, trust_env=False, timeout=60) as client:
+        body = {"resourceSpans": [batch("shop", "scopeSpans", "spans", records)]}
+        assert (await client.post("/v1/traces", json=body)).status_code == 200
+    async with visit(browser, at(stack, f"#/trace/{trace_id}?span={3_000:016x}")) as page:
+        row = page.locator("[role=treeitem][aria-selected=true]")
+        await expect(row).to_contain_text("span 3000")
+        await row.focus()
+        await page.keyboard.press("Home")
+        await expect(page.locator("[role=treeitem]").first).to_be_focused()
+        await page.keyboard.press("ArrowLeft")
+        await expect(page.locator("[role=treeitem]")).to_have_count(1)
 
 
 async def test_markup_is_text(browser: Browser, stack: Stack, seen: Seen) -> None:
