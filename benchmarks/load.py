@@ -203,6 +203,27 @@ async def run(plan: Plan) -> Outcome:
     return outcome
 
 
+async def saturate(plan: Plan) -> Outcome:
+    """Ask on every connection again as soon as it has answered: what the gateway can do at most, `rate` aside."""
+    outcome, request, pool = Outcome(), _requests(plan), _Pool(plan)
+    numbers = itertools.count()
+    begin = time.perf_counter()
+
+    async def ask_again() -> None:
+        while (now := time.perf_counter()) < begin + plan.seconds:
+            number = next(numbers)
+            await _ask(pool, request(number), number, now, outcome, plan.heard)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(plan.connections):
+                group.create_task(ask_again())
+        outcome.elapsed = time.perf_counter() - begin
+    finally:
+        pool.close()
+    return outcome
+
+
 async def _ask(
     pool: _Pool, request: bytes, number: int, due: float, outcome: Outcome, heard: Callable[[Answer], None]
 ) -> None:

@@ -19,7 +19,7 @@ from gateway.remote import open_channels, services_on
 from gateway.reports import Reports
 from gateway.server import bind, serve
 from gateway.settings import GatewaySettings
-from gateway.spans import Spans
+from gateway.spans import SERVICE, Spans
 from gateway.transports.http import HttpTransport
 from gateway.transports.websocket import Door, WebSocketTransport
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
@@ -27,6 +27,8 @@ from services.runtime import logs
 from services.runtime.caller import Verifier
 from services.runtime.channels import ApiKeys, KeySet, ServiceIdentity, callers_token, no_token, traced
 from services.runtime.export import exporting
+from services.runtime.log_export import exporting_logs
+from services.runtime.loop_lag import loop_lag
 from services.runtime.settings import load
 
 NOTICE_SECONDS = 0.5
@@ -35,17 +37,20 @@ NOTICE_SECONDS = 0.5
 
 async def main() -> None:
     settings = load(GatewaySettings)
-    logs.configure(settings, "gateway")
+    logs.configure(settings, SERVICE)
     listener = bind(settings.listen)
     async with AsyncExitStack() as stack:
-        endpoints = (settings.traces_endpoint, settings.otel_exporter_otlp_endpoint)
-        export = stack.enter_context(exporting("gateway", *endpoints))
+        export = stack.enter_context(exporting(SERVICE, settings))
+        stack.enter_context(exporting_logs(SERVICE, settings))
         channels = await stack.enter_async_context(open_channels(settings.targets()))
         redis = await stack.enter_async_context(connect(settings.redis_url.get_secret_value()))
         auth = traced(channels["auth"], no_token)
         identity = ServiceIdentity(auth, "gateway", settings.service_secret.get_secret_value())
         reports = Reports(TracesServiceStub(traced(channels["traces"], identity.token)))
         await stack.enter_async_context(reports.running())
+        spans = Spans(reports, export)
+        await stack.enter_async_context(spans.judging())
+        stack.enter_context(loop_lag.measured())
 
         anonymous = Anonymous(services_on(channels, no_token).auth) if settings.anonymous_access else None
         schema, limits = load_schema(), settings.limits()
@@ -53,9 +58,10 @@ async def main() -> None:
             engine=Engine(schema, Documents(schema, limits, settings.document_cache_tokens), limits),
             services=services_on(channels, anonymous.or_callers if anonymous else callers_token),
             changes=Changes(redis, settings.max_queued_changes),
-            spans=Spans(reports, export),
+            spans=spans,
             recorded=settings.tracing == "on",
             seconds=settings.request_seconds,
+            baggage=settings.carries_baggage,
         )
         verifier = Verifier(KeySet(auth).fetch, ApiKeys(auth).principal)
         door = Door(verifier, anonymous, settings.socket_init_seconds, settings.max_socket_operations)

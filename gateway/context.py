@@ -1,7 +1,7 @@
 """What the resolvers of one request share."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphql import GraphQLResolveInfo
 
@@ -11,17 +11,24 @@ from gateway.remote import Services
 from services.runtime.caller import Principal
 from services.runtime.errors import InvalidFields
 
+if TYPE_CHECKING:
+    from gateway.fields import Fields
+
 
 class Context:
     """Made anew for each request, and for each event of a subscription."""
 
-    __slots__ = ("_loaders", "changes", "principal", "services", "truncated")
+    __slots__ = ("_loaders", "changes", "fields", "principal", "services", "truncated")
 
-    def __init__(self, services: Services, changes: Changes, principal: Principal | None = None) -> None:
+    def __init__(
+        self, services: Services, changes: Changes, principal: Principal | None = None, fields: "Fields | None" = None
+    ) -> None:
         self.services = services
         self.changes = changes
         self.principal = principal
         """The verified caller of a WebSocket; None by HTTP, where the services verify."""
+        self.fields = fields
+        """Where waiting fields are noted, if the request is recorded."""
         self.truncated: list[list[str | int]] = []
         """Paths of lists that a cap cut short."""
         self._loaders = Loaders(services)

@@ -21,6 +21,7 @@ from gateway.context import Context
 from gateway.documents import Documents, Operation
 from gateway.errors import RequestError, format_error
 from gateway.executor import LeafExecutor, leaves_of, read_by_name
+from gateway.fields import watch_fields
 from gateway.limits import LimitExceeded, Limits
 from gateway.resolvers import agent_store, auth, changes, graph, nodes, scalars, vector_search
 
@@ -34,6 +35,7 @@ def load_schema() -> GraphQLSchema:
     bindables = [each for area in AREAS for each in area.bindables]
     schema = make_executable_schema(type_defs, *bindables, convert_names_case=True)
     read_by_name(schema)
+    watch_fields(schema)
     return schema
 
 

@@ -6,12 +6,14 @@ from typing import Any
 from gateway.changes import Changes
 from gateway.context import Context
 from gateway.execution import Answer, Engine, Prepared
+from gateway.fields import Fields
 from gateway.remote import Services
-from gateway.spans import Measured, Spans, measure
+from gateway.spans import Ended, Spans, measure
 from services.runtime import telemetry
 from services.runtime.caller import Principal, act_as
 from services.runtime.deadlines import set_budget
-from services.runtime.telemetry import Recording, TraceContext
+from services.runtime.telemetry import Recording
+from services.runtime.trace_context import TraceContext, extract, traceparent
 
 FAULTS = {"INTERNAL_SERVER_ERROR", "SERVICE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
 """Codes of errors that are not the client's."""
@@ -20,7 +22,7 @@ FAULTS = {"INTERNAL_SERVER_ERROR", "SERVICE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
 class Running:
     """One operation in progress."""
 
-    __slots__ = ("_measured", "_recording", "_spans", "failed", "label", "latency", "trace")
+    __slots__ = ("_recording", "_spans", "failed", "fields", "label", "latency", "trace")
 
     def __init__(self, trace: TraceContext, recording: Recording | None, spans: Spans) -> None:
         self.trace = trace
@@ -28,31 +30,31 @@ class Running:
         """Of the operation, once it is known."""
         self.failed = False
         self.latency = 0
+        self.fields = Fields(recording) if recording is not None else None
         self._recording = recording
         self._spans = spans
-        self._measured: Measured | None = None
 
     def stop(self) -> None:
         """Its answer is ready: time stands still."""
-        if self._recording is not None:
+        if self._recording is not None and self.fields is not None:
             self.latency = self._recording.elapsed()
+            self.fields.record()
 
-    def measured(self) -> Measured | None:
-        """Where its time went, if that was recorded and the operation is known."""
-        if self._measured is None and self._recording is not None and self.label is not None:
-            self._measured = measure(self._recording, self.label, self.latency, self.failed)
-        return self._measured
+    def _ended(self) -> Ended | None:
+        """If it was recorded and the operation is known."""
+        if self._recording is None or self.label is None:
+            return None
+        return Ended(self._recording, self.label, self.latency, self.failed)
 
     def end(self) -> None:
         """Judge the trace. After the answer has been sent, which is not to wait for it."""
-        measured = self.measured()
-        if measured is not None and self._recording is not None:
-            self._spans.end(self._recording, measured, self.failed)
+        if ended := self._ended():
+            self._spans.end(ended)
 
     def server_timing(self) -> str:
         """Where the time went, in milliseconds, as the header of that name."""
-        measured = self.measured()
-        shares = measured.shares if measured else {}
+        ended = self._ended()
+        shares = measure(ended).shares if ended else {}
         parts = [f"{label.replace('/', '-').replace(' ', '-')};dur={time / 1e6:.3f}" for label, time in shares.items()]
         return ", ".join([f"total;dur={self.latency / 1e6:.3f}", *parts])
 
@@ -60,7 +62,7 @@ class Running:
     def traceresponse(self) -> str:
         """The header that tells the client its trace, by the W3C's draft for responses."""
         span_id = self._recording.base if self._recording else self.trace.parent_id or 1
-        return telemetry.traceparent(self.trace, span_id)
+        return traceparent(self.trace, span_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,12 @@ class Operations:
     spans: Spans
     recorded: bool
     seconds: float
+    baggage: bool = True
+    """Whether callers' baggage reaches the services."""
 
-    def begin(self, traceparent: str | None = None, tracestate: str = "") -> Running:
+    def begin(self, traceparent: str | None = None, tracestate: str = "", baggage: str = "") -> Running:
         """From now on, this task works for one operation."""
-        trace = telemetry.extract(traceparent, tracestate)
+        trace = extract(traceparent, tracestate, baggage if self.baggage else "")
         running = Running(trace, telemetry.begin("graphql", trace, self.recorded), self.spans)
         set_budget(self.seconds)
         return running
@@ -92,10 +96,10 @@ class Operations:
         """Execute a prepared request for a caller. Raises Refused."""
         act_as(principal, token)
         running.label = prepared.operation.label
-        answer = await self.engine.execute(prepared, self.context(principal), event)
+        answer = await self.engine.execute(prepared, self.context(principal, running.fields), event)
         running.failed = not FAULTS.isdisjoint(answer.codes)
         return answer
 
-    def context(self, principal: Principal | None) -> Context:
+    def context(self, principal: Principal | None, fields: Fields | None = None) -> Context:
         """What the resolvers of one run share."""
-        return Context(self.services, self.changes, principal)
+        return Context(self.services, self.changes, principal, fields)

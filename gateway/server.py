@@ -1,7 +1,6 @@
 """Listening: uvicorn with our own way to begin and to end."""
 
 import asyncio
-import gc
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,12 +12,10 @@ import uvicorn
 from gateway.app import App
 from gateway.settings import GatewaySettings
 from gateway.transports.health import HealthProtocol
+from services.runtime.garbage import spare_the_collector
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 that load balancers keep a connection for, so that they are the ones to close it."""
-
-GARBAGE = 20_000
-"""New objects between two collections; Python's default is 700."""
 
 log = structlog.get_logger()
 
@@ -56,17 +53,10 @@ async def serve(
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,
     )
-    _spare_the_collector()
+    spare_the_collector()
     log.info("listening", port=listener.getsockname()[1])
     await _Server(config, leave).serve([listener])
     log.info("stopped")
-
-
-def _spare_the_collector() -> None:
-    """What start-up made stays; looking through it again and again took 5 % of the time under load."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE)
 
 
 class _Server(uvicorn.Server):

@@ -58,11 +58,6 @@ class GatewaySettings(ServiceSettings):
             "traces": self.traces_target,
         }
 
-    @property
-    def traces_endpoint(self) -> str:
-        """Where the traces service takes OTLP."""
-        return f"http://{self.traces_target.removeprefix('dns:///')}"
-
     def limits(self) -> Limits:
         """The bounds of one request."""
         return Limits(

@@ -1,21 +1,27 @@
 """Every request's trace, complete the moment it ends: who owed its time, and whether it is worth keeping.
 
 The spans of the services ride home with their answers (services/runtime/telemetry.py). Here they are put together, cut
-along the critical path, and added to the operation's histogram, which goes to the traces service every second.
+along the critical path, and added to the operation's histogram, which goes to the traces service every second. That is
+done for a few requests at once: what one after the other costs a third, as the processor has it at hand by then.
 """
 
+import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
 from gateway.reports import Reports
+from services.runtime.background import in_background
 from services.runtime.export import SpanExport
-from services.runtime.span_wire import OK, Kind, Span, peer_of, span_id, unpack
-from services.runtime.telemetry import UNKNOWN, Recording
+from services.runtime.outcomes import UNKNOWN
+from services.runtime.span_wire import OK, Kind, Span, call_spans
+from services.runtime.telemetry import Recording
 from services.traces.critical_path import Path, calls, critical_path, shares
 from services.traces.population import Request
 
@@ -28,6 +34,9 @@ RECENT = 256
 JUDGED_AFTER = 32
 """So many requests of an operation are kept as far as the allowance goes, and so often its threshold is found anew."""
 QUANTILE = 0.99
+TOGETHER = 16
+JUDGED_SECONDS = 0.05
+"""So many ended requests are judged at once, or so often what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +50,24 @@ class Measured:
     shares: dict[str, int]
 
 
-def measure(recording: Recording, operation: str, latency: int, failed: bool) -> Measured:
-    """Put the trace of a request together that took `latency`."""
-    spans = list(_spans(recording, operation, latency, failed))
+class Ended(NamedTuple):
+    """A request whose answer has been sent; its latency in nanoseconds."""
+
+    recording: Recording
+    operation: str
+    latency: int
+    failed: bool
+
+
+def measure(ended: Ended) -> Measured:
+    """Put the trace of a request together."""
+    recording, operation, latency, failed = ended
+    root = Span(recording.base, None, SERVICE, Kind.SERVER, operation, 0, latency, UNKNOWN if failed else OK)
+    spans = [root]
+    for recorded in recording.spans:
+        spans += call_spans(recording.base, SERVICE, recorded, 0)
     path = critical_path(spans)
     return Measured(operation, spans, path, latency, shares(path))
-
-
-def _spans(recording: Recording, operation: str, latency: int, failed: bool) -> Iterator[Span]:
-    base = recording.base
-    yield Span(base, None, SERVICE, Kind.SERVER, operation, 0, latency, UNKNOWN if failed else OK)
-    for index, parent, kind, name, start, duration, status, child, attributes in recording.spans:
-        own_id, end = span_id(base, index), start + duration
-        peer = peer_of(name) if kind == Kind.CLIENT else ""
-        yield Span(own_id, span_id(base, parent), SERVICE, kind, name, start, end, status, attributes, peer)
-        if child is not None:
-            yield from unpack(child, own_id, start, duration)
 
 
 def _dropped(spans: list[Span]) -> int:
@@ -95,17 +106,48 @@ class Spans:
         self._allowance = KEPT_AT_ONCE
         self._counted = clock()
 
-    def end(self, recording: Recording, measured: Measured, failed: bool) -> None:
+        self._ended: list[Ended] = []
+
+    def end(self, ended: Ended) -> None:
+        """Judge the request soon. What tasks do that outlive it is no part of it."""
+        ended.recording.closed = True
+        self._ended.append(ended)
+        if len(self._ended) >= TOGETHER:
+            self.judge()
+
+    @asynccontextmanager
+    async def judging(self) -> AsyncIterator[None]:
+        """Judge in the background what does not fill a batch, and at the end what is left."""
+        try:
+            async with in_background(self._run()):
+                yield
+        finally:
+            self.judge()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(JUDGED_SECONDS)
+            self.judge()
+
+    def judge(self) -> None:
+        """Judge all that have ended."""
+        waiting, self._ended = self._ended, []
+        for ended in waiting:
+            self._judge(ended)
+
+    def _judge(self, ended: Ended) -> None:
         """Keep the trace if it is slow for its operation, failed, sampled or asked for; count the request in any case.
 
         Only a kept trace's id is counted with it, so that whoever is blamed can be looked at.
         """
-        path, operation = measured.path, measured.operation
+        recording, operation, latency, failed = ended
+        measured = measure(ended)
+        path = measured.path
         wanted = failed or recording.trace.sampled or random.randrange(SAMPLED_OF) == 0
-        kept = (self._is_slow(operation, measured.latency) or wanted) and self._may_keep()
+        kept = (self._is_slow(operation, latency) or wanted) and self._may_keep()
         trace_id = recording.trace.trace_id if kept else ""
         flags = path.incomplete, path.ambiguous, recording.dropped + _dropped(measured.spans)
-        self._reports.add(operation, Request(measured.latency, 1, measured.shares, calls(path), trace_id, *flags))
+        self._reports.add(operation, Request(latency, 1, measured.shares, calls(path), trace_id, *flags))
         if kept:
             self._keep(recording, measured)
 
@@ -130,4 +172,4 @@ class Spans:
         epoch = time.time_ns() - recording.elapsed()
         root, *inner = measured.spans
         root = msgspec.structs.replace(root, parent_id=recording.trace.parent_id)
-        self._export.spans(recording.trace.trace_id, [root, *inner], epoch)
+        self._export.spans(recording.trace.trace_id, [root, *inner], epoch, recording.trace.state)

@@ -16,8 +16,10 @@ DEMO_ORGANIZATION = UUID("01980000-0000-7000-8000-000000000001")
 SERVICES = ("auth", "agent_store", "vector_search", "graph", "traces")
 IDENTITIES = (*SERVICES, "gateway", "cli")
 """Who can prove to auth that it is one of us."""
-INHERITED = ("PATH", "HOME", "LANG", "TZ", "OTEL_EXPORTER_OTLP_ENDPOINT", "TRACING")
+INHERITED = ("PATH", "HOME", "LANG", "TZ", "TRACING")
 """What our processes get from our own environment; a DATABASE_URL of the shell's must not reach them."""
+OPENTELEMETRY = "OTEL_"
+"""How the names of the variables begin that OpenTelemetry's SDK and we read; these are inherited, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Addresses:
 
     def environment(self, name: str) -> dict[str, str]:
         """What the process of that name reads."""
-        inherited = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        inherited = {key: value for key, value in os.environ.items() if key in INHERITED or _is_opentelemetry(key)}
         return inherited | self._common(name) | self._own(name)
 
     def _common(self, name: str) -> dict[str, str]:
@@ -88,6 +90,7 @@ class Addresses:
             "LOG_FORMAT": "json",
             "AUTH_TARGET": self.targets["auth"],
             "SERVICE_SECRET": self.secrets.services[name],
+            "TRACES_ENDPOINT": f"http://{self.targets['traces']}",
         }
 
     def _own(self, name: str) -> dict[str, str]:
@@ -117,3 +120,8 @@ class Addresses:
                 return {**targets, **page, "REDIS_URL": self.redis_url, "ANONYMOUS_ACCESS": "true"}
             case _:
                 return {}
+
+
+def _is_opentelemetry(key: str) -> bool:
+    """OTEL_SERVICE_NAME would make one service of all."""
+    return key.startswith(OPENTELEMETRY) and key != "OTEL_SERVICE_NAME"

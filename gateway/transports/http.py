@@ -76,7 +76,7 @@ class HttpTransport:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int:
         headers: Headers = dict(scope["headers"])
-        running = self._operations.begin(_text(headers, b"traceparent"), _text(headers, b"tracestate") or "")
+        running = self._operations.begin(*_trace_context(scope, headers))
         try:
             reply = await self._reply(scope, headers, receive, running)
         except Disconnected:
@@ -228,6 +228,12 @@ def _headers(reply: Reply, headers: Headers, running: Running) -> list[tuple[byt
     return sent
 
 
-def _text(headers: Headers, name: bytes) -> str | None:
-    value = headers.get(name)
-    return None if value is None else value.decode("latin-1")
+def _trace_context(scope: Scope, headers: Headers) -> tuple[str, str, str]:
+    """`traceparent`, `tracestate` and `baggage`, of which the last two may come in pieces; two parents are none."""
+    if b"traceparent" not in headers and b"baggage" not in headers:
+        return "", "", ""
+    return _joined(scope, b"traceparent"), _joined(scope, b"tracestate"), _joined(scope, b"baggage")
+
+
+def _joined(scope: Scope, name: bytes) -> str:
+    return b",".join(value for header, value in scope["headers"] if header == name).decode("latin-1")

@@ -25,6 +25,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+TraceHeaders = tuple[str, str, str]
 
 PROTOCOL = "graphql-transport-ws"
 GOING_AWAY = 1001
@@ -197,20 +198,21 @@ class _Socket:
             parameters = Parameters.of(payload)
         except BadRequest as error:
             raise Close(BAD_MESSAGE, str(error)) from error
-        self._tasks[operation_id] = asyncio.create_task(self._operate(operation_id, parameters))
+        context = _trace_context(payload.get("extensions"))
+        self._tasks[operation_id] = asyncio.create_task(self._operate(operation_id, parameters, context))
 
-    async def _operate(self, operation_id: str, parameters: Parameters) -> None:
+    async def _operate(self, operation_id: str, parameters: Parameters, context: TraceHeaders) -> None:
         """Run one operation to its end, and tell the client of it."""
         with suppress(Gone):
-            last = await self._outcome(operation_id, parameters)
+            last = await self._outcome(operation_id, parameters, context)
             if self._tasks.get(operation_id) is asyncio.current_task():
                 del self._tasks[operation_id]
                 await self._send({"id": operation_id, **last})
 
-    async def _outcome(self, operation_id: str, parameters: Parameters) -> dict[str, Any]:
+    async def _outcome(self, operation_id: str, parameters: Parameters, context: TraceHeaders) -> dict[str, Any]:
         """The message that an operation ends with."""
         try:
-            await self._answer(operation_id, parameters)
+            await self._answer(operation_id, parameters, context)
         except Gone:
             raise
         except Refused as refused:
@@ -219,8 +221,8 @@ class _Socket:
             return {"type": "error", "payload": [error_of(error)]}
         return {"type": "complete"}
 
-    async def _answer(self, operation_id: str, parameters: Parameters) -> None:
-        running = self._operations.begin()
+    async def _answer(self, operation_id: str, parameters: Parameters, context: TraceHeaders) -> None:
+        running = self._operations.begin(*context)
         if len(self._tasks) > self._door.max_operations:
             raise TooManyOperations(f"a socket may run {self._door.max_operations} operations at once")
         prepared = self._operations.engine.prepare(parameters)
@@ -265,6 +267,13 @@ def _decoded(message: Message) -> dict[str, Any]:
     if not isinstance(decoded, dict):
         raise Close(BAD_MESSAGE, "a message is a JSON object")
     return decoded
+
+
+def _trace_context(extensions: Any) -> TraceHeaders:
+    """What HTTP has as headers, from a request's extensions: a browser cannot set headers of a socket."""
+    given = [(extensions or {}).get(name) for name in ("traceparent", "tracestate", "baggage")]
+    parent, state, baggage = (value if isinstance(value, str) else "" for value in given)
+    return parent, state, baggage
 
 
 def _authorization(payload: Any, scope: Scope) -> bytes | None:

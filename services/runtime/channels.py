@@ -4,8 +4,9 @@ its spans home. Stubs made on such a channel are wrapped once, when they are mad
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -16,16 +17,19 @@ from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from services.runtime.caller import Principal, PublicKeys, current_token, parse_key_set
 from services.runtime.deadlines import budget, time_left
 from services.runtime.errors import TokenInvalid, from_rpc
-from services.runtime.span_wire import Kind, span_id
-from services.runtime.telemetry import ASK_KEY, BLOB_KEY, OpenSpan, current_trace, traceparent
+from services.runtime.loop_lag import loop_lag
+from services.runtime.scopes import MAX_MESSAGE
+from services.runtime.span_wire import ASK_KEY, BLOB_KEY, Kind, span_id
+from services.runtime.telemetry import OpenSpan
+from services.runtime.trace_context import traceparent
 
 UNARY_SECONDS = 30.0
 """How long a call without a deadline of its own may take."""
 RENEW_SECONDS = 60.0
-MAX_MESSAGE = 16 * 1024 * 1024
+_ASKED = (ASK_KEY, "1")
 
 Token = Callable[[], Awaitable[str | None]]
-Metadata = tuple[tuple[str, str], ...]
+Pairs = tuple[tuple[str, str], ...]
 
 
 async def callers_token() -> str | None:
@@ -102,41 +106,101 @@ def _answered_once(inner: Any, method: str, token: Token) -> Any:
 
 
 def _answered_by_stream(inner: Any, method: str, token: Token) -> Any:
-    async def call(request: Any, *, timeout: float | None = None) -> AsyncIterator[Any]:
-        span = OpenSpan(Kind.CLIENT, method)
-        error: BaseException | None = None
+    async def start(span: OpenSpan, request: Any, timeout: float | None) -> Any:
         limit = budget() if timeout is None else time_left(timeout)
-        rpc = inner(request, timeout=limit, metadata=_metadata(span, await token()))
-        try:
-            async for response in rpc:
-                yield response
-            if span.recording is not None:
-                span.child = _blob(await rpc.trailing_metadata())
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            rpc.cancel()
-            _end(span, error)
+        return inner(request, timeout=limit, metadata=_metadata(span, await token()))
+
+    def call(request: Any, *, timeout: float | None = None) -> "_Responses":
+        return _Responses(method, partial(start, request=request, timeout=timeout))
 
     return call
 
 
-def _metadata(span: OpenSpan, token: str | None) -> Metadata:
+class _Responses:
+    """The responses of a call that begins when the first is asked for. Whoever drops it, or closes it, ends the call.
+
+    No async generator: such a one ends some time after its consumer has left, and in another context.
+    """
+
+    def __init__(self, method: str, start: Callable[[OpenSpan], Awaitable[Any]]) -> None:
+        self._method = method
+        self._start = start
+        self._rpc: Any = None
+        self._span: OpenSpan | None = None
+        self._ended = False
+
+    def __aiter__(self) -> "_Responses":
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            response = await self._read()
+        except BaseException as error:
+            self._end(error)
+            raise
+        if response is grpc.aio.EOF:
+            self._end(None)
+            raise StopAsyncIteration
+        return response
+
+    async def _read(self) -> Any:
+        if self._span is None:
+            self._span = OpenSpan(Kind.CLIENT, self._method)
+            self._rpc = await self._start(self._span)
+        response = await self._rpc.read()
+        if response is grpc.aio.EOF and self._span.recording is not None:
+            self._span.child = _blob(await self._rpc.trailing_metadata())
+        return response
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._rpc is not None:
+            self._rpc.cancel()
+        if self._span is not None:
+            _end(self._span, error)
+
+    async def aclose(self) -> None:
+        """Want no more."""
+        self._end(GeneratorExit())
+
+    def __del__(self) -> None:
+        self._end(GeneratorExit())
+
+
+class _Sent(grpc.aio.Metadata):
+    """Pairs that are only sent: gRPC's own class sorts them into a dictionary of lists first, on each call."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._pairs = pairs
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+
+def _metadata(span: OpenSpan, token: str | None) -> _Sent:
     """What is sent along: who asks, which trace it is, and that the spans are wanted back."""
     bearer = (("authorization", f"Bearer {token}"),) if token else ()
-    trace = current_trace()
+    trace = span.trace
     if trace is None:
-        return bearer
+        return _Sent(bearer)
     if span.recording is None:
-        return (*bearer, ("traceparent", traceparent(trace, trace.parent_id or 1)))
+        return _Sent((*bearer, ("traceparent", traceparent(trace, trace.parent_id or 1)), *trace.carried))
     own = traceparent(trace, span_id(span.recording.base, span.index))
-    return (*bearer, ("traceparent", own), (ASK_KEY, "1"))
+    return _Sent((*bearer, ("traceparent", own), _ASKED, *trace.carried))
 
 
 def _end(span: OpenSpan, error: BaseException | None) -> None:
     if isinstance(error, grpc.aio.AioRpcError):
         span.child = _blob(error.trailing_metadata())
+    if span.recording is not None:
+        span.lag = loop_lag.now()
     span.end(error)
 
 

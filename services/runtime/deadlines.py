@@ -40,7 +40,7 @@ class DeadlineScope:
         self._call = call
 
     async def __aenter__(self) -> None:
-        set_budget(self._call.context.time_remaining())
+        set_budget(self._call.seconds)
 
     async def __aexit__(self, *_: object) -> None:
         return None

@@ -24,7 +24,6 @@ from types import TracebackType
 from typing import ClassVar
 
 import grpc
-import structlog
 from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "neurectomy"
@@ -32,14 +31,14 @@ DETAILS_KEY = "grpc-status-details-bin"
 LONGEST_NAME = 100
 """How much of a name that a caller made up is repeated: trailers past 8 KiB kill the answer."""
 
-log = structlog.get_logger()
-
 
 class DomainError(Exception):
     """A failure that the caller can understand; its text is for people and is safe to show."""
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
     reason: ClassVar[str]
+    level: ClassVar[str] = "info"
+    """How loud it is logged: `info` for what its caller can mend, `warning` and `error` for what we must."""
     text: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
@@ -181,29 +180,36 @@ class TooLarge(DomainError):
 
 
 class Overloaded(DomainError):
+    level = "warning"
     code, text = grpc.StatusCode.RESOURCE_EXHAUSTED, "too much is asked of this service now; try again in a second"
 
 
 class StoreUnavailable(DomainError):
-    code = grpc.StatusCode.UNAVAILABLE
+    code, level = grpc.StatusCode.UNAVAILABLE, "warning"
 
     def __init__(self, store: str) -> None:
         super().__init__(f"{store} does not answer", store=store)
 
 
 class ServiceUnavailable(DomainError):
-    code = grpc.StatusCode.UNAVAILABLE
+    code, level = grpc.StatusCode.UNAVAILABLE, "warning"
 
     def __init__(self, service: str) -> None:
         super().__init__(f"{service} does not answer", service=service)
 
 
 class DeadlineExceeded(DomainError):
+    level = "warning"
     code, text = grpc.StatusCode.DEADLINE_EXCEEDED, "the time for this call was up"
 
 
 class Internal(DomainError):
+    level = "error"
     code, text = grpc.StatusCode.INTERNAL, "internal error"
+
+
+class CallerGone(asyncio.CancelledError):
+    """An answer could not be sent: nobody is there to take it."""
 
 
 def status_details(error: DomainError) -> bytes:
@@ -224,12 +230,12 @@ def from_rpc(error: grpc.aio.AioRpcError, service: str) -> DomainError:
 
 
 class ErrorsScope:
-    """Lets domain errors and cancellation out; logs anything else and answers Internal, whose text says nothing."""
+    """Lets domain errors out, and the cancellation by whoever called; anything else is Internal, whose text is mute."""
 
-    __slots__ = ("_method",)
+    __slots__ = ()
 
-    def __init__(self, method: str) -> None:
-        self._method = method
+    def __init__(self, _call: object) -> None:
+        pass
 
     async def __aenter__(self) -> None:
         return None
@@ -237,10 +243,16 @@ class ErrorsScope:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, DomainError | asyncio.CancelledError | GeneratorExit):
+        if error is None or isinstance(error, DomainError) or _ends_this_task(error):
             return
         if isinstance(error, grpc.aio.AioRpcError):
             raise from_rpc(error, "another service") from error
-        if isinstance(error, Exception):
-            log.error("unexpected error", method=self._method, exc_info=error)
+        if isinstance(error, Exception | asyncio.CancelledError | GeneratorExit):
             raise Internal from error
+
+
+def _ends_this_task(error: BaseException) -> bool:
+    """A cancellation of something else, which got this far, would leave the caller without an answer."""
+    task = asyncio.current_task()
+    cancelled = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    return cancelled or isinstance(error, CallerGone)

@@ -3,14 +3,12 @@
 import time
 from types import TracebackType
 
-import grpc
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
+from services.runtime.outcomes import CODES
 from services.runtime.scopes import Call
-from services.runtime.telemetry import status_of
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 rpc_handled = Counter("grpc_server_handled", "RPCs that ended, by status code.", ["method", "code"])
 rpc_seconds = Histogram("grpc_server_handling_seconds", "How long RPCs took.", ["method"], buckets=SECONDS)
@@ -35,7 +33,7 @@ class MetricsScope:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        rpc_handled.labels(self._call.method, CODES[status_of(error)]).inc()
+        rpc_handled.labels(self._call.method, CODES[self._call.ended(error).code]).inc()
         rpc_seconds.labels(self._call.method).observe(time.perf_counter() - self._start)
 
 

@@ -15,7 +15,7 @@ from services.runtime.deadlines import budget, time_left
 from services.runtime.errors import DeadlineExceeded, InvalidFields, Overloaded, StoreUnavailable
 from services.runtime.metrics import database_connections
 from services.runtime.span_wire import Kind
-from services.runtime.telemetry import span
+from services.runtime.telemetry import OpenSpan, span
 
 MIN_SIZE, MAX_SIZE = 5, 20
 ACQUIRE_SECONDS = 3.0
@@ -65,8 +65,14 @@ class Statements:
 
 
 async def _spanned(name: str, statement: Awaitable[T]) -> T:
-    with span(Kind.POSTGRES, name):
-        return await statement
+    span = OpenSpan(Kind.POSTGRES, name)
+    try:
+        result = await statement
+    except BaseException as error:
+        span.end(error)
+        raise
+    span.end(None)
+    return result
 
 
 class Database:

@@ -3,13 +3,19 @@
 Handlers are wrapped once, when they are registered: an interceptor of grpc.aio costs more, and on every call.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from services.runtime.errors import DETAILS_KEY, DomainError, status_details
+from services.runtime.errors import DETAILS_KEY, CallerGone, DomainError, InvalidFields, TooLarge, status_details
+from services.runtime.outcomes import Outcome, outcome_of
+
+MAX_MESSAGE = 16 * 1024 * 1024
+GONE_SECONDS = 0.002
 
 Trailer = tuple[str, str | bytes]
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -18,13 +24,23 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Call:
     """One RPC in progress: its method, its metadata and the trailers that go back with its end."""
 
-    __slots__ = ("context", "metadata", "method", "trailers")
+    __slots__ = ("_outcome", "context", "metadata", "method", "seconds", "trailers")
 
     def __init__(self, method: str, context: Context) -> None:
         self.method = method
         self.context = context
+        self.seconds: float | None = context.time_remaining()
+        """From the call's begin to its deadline, if it has one."""
         self.metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
         self.trailers: list[Trailer] = []
+        self._outcome: Outcome | None = None
+
+    def ended(self, error: BaseException | None) -> Outcome:
+        """How it ended. Whoever asks first, outside the errors scope, decides it for all."""
+        if self._outcome is None:
+            left = None if self.seconds is None else self.context.time_remaining()
+            self._outcome = outcome_of(error, self.seconds, left)
+        return self._outcome
 
     async def abort(self, error: DomainError) -> None:
         """End the call with the error: the only place where that is done."""
@@ -33,11 +49,58 @@ class Call:
 
 
 Scope = Callable[[Call], AbstractAsyncContextManager[Any]]
-Unary = Callable[[Any, Call], Awaitable[Any]]
-Stream = Callable[[Any, Call], AsyncIterator[Any]]
+Handle = Callable[[Any, Call], Awaitable[Any]]
+Decode = Callable[[bytes], Any]
+Encode = Callable[[Any], bytes]
 
 
-def _scoped_unary(inner: Unary, scope: Scope) -> Unary:
+def _answering_once(handler: Callable[[Any, Context], Awaitable[Any]], encode: Encode) -> Handle:
+    async def handle(request: Any, call: Call) -> bytes:
+        return encode(await handler(request, call.context))
+
+    return handle
+
+
+def _answering_by_stream(handler: Callable[[Any, Context], Any], encode: Encode) -> Handle:
+    """Sends from inside the scopes: in a generator they would not learn that the caller left while it was sent to."""
+
+    async def handle(request: Any, call: Call) -> None:
+        async with aclosing(handler(request, call.context)) as responses:
+            async for response in responses:
+                await _send(call.context, encode(response))
+
+    return handle
+
+
+async def _send(context: Context, data: bytes) -> None:
+    try:
+        await context.write(data)
+    except grpc.aio.BaseError as error:
+        raise CallerGone from error
+
+
+def _asked_once(handle: Handle, decode: Decode) -> Handle:
+    async def handle_bytes(request: bytes, call: Call) -> Any:
+        return await handle(decode(request), call)
+
+    return handle_bytes
+
+
+def _asked_by_stream(handle: Handle, decode: Decode) -> Handle:
+    async def handle_bytes(requests: AsyncIterator[bytes], call: Call) -> Any:
+        return await handle(_each(requests, decode), call)
+
+    return handle_bytes
+
+
+async def _each(requests: AsyncIterator[bytes], decode: Decode) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield decode(request)
+    # The requests of a caller that is gone end as those of one that is ready; the cancellation comes a moment later.
+    await asyncio.sleep(GONE_SECONDS)
+
+
+def _scoped(inner: Handle, scope: Scope) -> Handle:
     async def handle(request: Any, call: Call) -> Any:
         async with scope(call):
             return await inner(request, call)
@@ -45,23 +108,7 @@ def _scoped_unary(inner: Unary, scope: Scope) -> Unary:
     return handle
 
 
-def _scoped_stream(inner: Stream, scope: Scope) -> Stream:
-    async def handle(request: Any, call: Call) -> AsyncIterator[Any]:
-        async with scope(call):
-            async for response in inner(request, call):
-                yield response
-
-    return handle
-
-
-def _unary(handler: Callable[[Any, Context], Awaitable[Any]], method: str, scopes: Sequence[Scope]) -> Any:
-    async def innermost(request: Any, call: Call) -> Any:
-        return await handler(request, call.context)
-
-    scoped: Unary = innermost
-    for scope in reversed(scopes):
-        scoped = _scoped_unary(scoped, scope)
-
+def _outermost(scoped: Handle, method: str) -> Callable[[Any, Context], Awaitable[Any]]:
     async def outermost(request: Any, context: Context) -> Any:
         call = Call(method, context)
         try:
@@ -74,35 +121,47 @@ def _unary(handler: Callable[[Any, Context], Awaitable[Any]], method: str, scope
     return outermost
 
 
-def _stream(handler: Callable[[Any, Context], AsyncIterator[Any]], method: str, scopes: Sequence[Scope]) -> Any:
-    def innermost(request: Any, call: Call) -> AsyncIterator[Any]:
-        return handler(request, call.context)
-
-    scoped: Stream = innermost
-    for scope in reversed(scopes):
-        scoped = _scoped_stream(scoped, scope)
-
-    async def outermost(request: Any, context: Context) -> AsyncIterator[Any]:
-        call = Call(method, context)
-        try:
-            async for response in scoped(request, call):
-                yield response
-        except DomainError as error:
-            await call.abort(error)
-        context.set_trailing_metadata(tuple(call.trailers))
-
-    return outermost
-
-
-SHAPES = (("unary_unary", _unary), ("stream_unary", _unary), ("unary_stream", _stream), ("stream_stream", _stream))
+SHAPES = {
+    "unary_unary": (_asked_once, _answering_once),
+    "stream_unary": (_asked_by_stream, _answering_once),
+    "unary_stream": (_asked_once, _answering_by_stream),
+    "stream_stream": (_asked_by_stream, _answering_by_stream),
+}
 
 
 def scoped_handler(handler: Any, method: str, scopes: Sequence[Scope]) -> Any:
-    """The handler with each scope around it, the first outermost. Streaming handlers must be async generators."""
-    for shape, wrap in SHAPES:
-        if inner := getattr(handler, shape):
-            return handler._replace(**{shape: wrap(inner, method, scopes)})
-    return handler
+    """The handler with each scope around it, the first outermost. Streaming handlers must be async generators.
+
+    Messages are decoded and encoded inside the scopes, too: what is wrong with one is seen there as anything else.
+    """
+    shape = next(name for name in SHAPES if getattr(handler, name))
+    asked, answering = SHAPES[shape]
+    encode, decode = _encoder(handler.response_serializer), _decoder(handler.request_deserializer)
+    scoped = asked(answering(getattr(handler, shape), encode), decode)
+    for scope in reversed(scopes):
+        scoped = _scoped(scoped, scope)
+    wrapped = {shape: _outermost(scoped, method)}
+    return handler._replace(request_deserializer=None, response_serializer=None, **wrapped)
+
+
+def _decoder(deserializer: Decode | None) -> Decode:
+    def decode(data: bytes) -> Any:
+        try:
+            return deserializer(data) if deserializer else data
+        except DecodeError as error:
+            raise InvalidFields(request="is not the message that this method takes") from error
+
+    return decode
+
+
+def _encoder(serializer: Encode | None) -> Encode:
+    def encode(response: Any) -> bytes:
+        data = serializer(response) if serializer else bytes(response)
+        if len(data) > MAX_MESSAGE:  # gRPC itself would refuse it behind our back
+            raise TooLarge(f"the answer has {len(data):,} bytes, at most {MAX_MESSAGE:,} can be sent")
+        return data
+
+    return encode
 
 
 class ScopedServer:

@@ -12,14 +12,17 @@ from grpc_reflection.v1alpha import reflection
 
 from services.runtime import logs
 from services.runtime.caller import CallerScope, Verifier, access_rule
-from services.runtime.channels import MAX_MESSAGE
 from services.runtime.deadlines import DeadlineScope
 from services.runtime.errors import ErrorsScope
 from services.runtime.export import SpanExport, exporting
+from services.runtime.garbage import spare_the_collector
+from services.runtime.log_export import exporting_logs
+from services.runtime.logs import LogScope
+from services.runtime.loop_lag import loop_lag
 from services.runtime.metrics import MetricsScope, serve_metrics
-from services.runtime.scopes import Scope, ScopedServer
+from services.runtime.scopes import MAX_MESSAGE, Scope, ScopedServer
 from services.runtime.settings import ServiceSettings
-from services.runtime.telemetry import TracingScope
+from services.runtime.tracing import TracingScope
 
 Register = Callable[[grpc.aio.Server], None]
 NOTICE_SECONDS = 0.5
@@ -55,7 +58,7 @@ async def serve(
     """
     logs.configure(settings, service)
     serve_metrics(settings.metrics_port)
-    with exporting(service, settings.otel_exporter_otlp_endpoint) as export:
+    with exporting(service, settings) as export, exporting_logs(service, settings):
         server = grpc.aio.server(options=OPTIONS)
         scoped = ScopedServer(server, scopes_for(service, settings, verifier, export))
         register(scoped)  # type: ignore[arg-type]  # it stands in for the server
@@ -65,7 +68,9 @@ async def serve(
             port = server.add_insecure_port(settings.listen)
             await server.start()
             log.info("listening", port=port)
-            await terminated()
+            spare_the_collector()
+            with loop_lag.measured():
+                await terminated()
         await _drain(server, settings, draining)
 
 
@@ -76,11 +81,13 @@ def scopes_for(
 
     def scopes(method: str) -> list[Scope]:
         rule = access_rule(method)
-        tracing: list[Scope] = [lambda call: TracingScope(call, service, export)]  # times all
+        baggage = settings.carries_baggage
+        tracing: list[Scope] = [lambda call: TracingScope(call, service, export, baggage)]  # times all
         return [
             *(tracing if settings.tracing == "on" else []),
+            LogScope,  # inside tracing, which knows the trace; outside errors, as metrics are
             MetricsScope,  # outside errors, so that it counts the code that the caller sees
-            lambda _call: ErrorsScope(method),
+            ErrorsScope,
             DeadlineScope,  # before the caller is verified, which may itself call auth
             lambda call: CallerScope(call, rule, verifier),  # raises domain errors, so errors is outside it
         ]

@@ -1,24 +1,29 @@
 """The blob in which a service's spans ride home with its answer, in the trailer `x-spans-bin`.
 
-msgpack of `[version, service, method, base id, duration, status, dropped, spans]`, each span being
-`[index, parent index, kind, name, start, duration, status, child blob or nil, attributes or nil]`. Times are whole
-microseconds since the call began in that process. The id of a span is `base id + index` modulo 2^64; index 0 is the
-call itself, which the first seven fields describe. A child blob is what the callee of a CLIENT span sent, unopened.
+msgpack of `[version, service, method, base id, duration, status, dropped, spans, loop lag]`, each span being
+`[index, parent index, kind, name, start, duration, status, child blob or nil, attributes or nil, loop lag]`. Times are
+whole microseconds since the call began in that process. The id of a span is `base id + index` modulo 2^64; index 0 is
+the call itself, which the other fields of the blob describe. A child blob is what the callee of a CLIENT span sent,
+unopened. The loop lag of a blob is how long the call waited for the callee's event loop before it began, that of a
+CLIENT span how long its answer waited for the caller's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 3_584
 MAX_SPANS = 64
 MAX_NESTING = 8
+MAX_ID = 0xFFFF_FFFF_FFFF_FFFF
 OK = 0
+ASK_KEY = "x-spans"
+BLOB_KEY = "x-spans-bin"
 
-Attributes = Mapping[str, str | int | float | bool]
+Attributes: TypeAlias = dict[str, str | int | float | bool]
 
 
 class Kind(IntEnum):
@@ -33,10 +38,12 @@ class Kind(IntEnum):
     POOL_WAIT = 6
     EMBEDDING = 7
     FOLLOWS = 8
+    FIELD = 9
+    """A GraphQL field that waited, beside what it waited for."""
 
 
 class Recorded(NamedTuple):
-    """A span as its process recorded it; times in nanoseconds since the call began there."""
+    """A span as its process recorded it, and as it stands in a blob; times in whole microseconds."""
 
     number: int
     parent: int
@@ -47,6 +54,7 @@ class Recorded(NamedTuple):
     status: int = OK
     child: bytes | None = None
     attributes: Attributes | None = None
+    lag: int = 0
 
 
 # A Struct, since 25 of these are made for a request: it is made in a fifth of a NamedTuple's time, and read in half.
@@ -68,18 +76,9 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     attributes: Attributes | None = None
     peer: str = ""
     """Of a CLIENT span: the service it called."""
-
-
-class _Span(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    index: int
-    parent: int
-    kind: int
-    name: str
-    start: int
-    duration: int
-    status: int
-    child: bytes | None
-    attributes: dict[str, str | int | float | bool] | None
+    lag: int = 0
+    """Of a SERVER span: how long, until it began, the call waited for the callee's event loop; of a CLIENT span: how
+    long, until it ended, the answer waited for the caller's. Both lie between the two spans."""
 
 
 class _Blob(msgspec.Struct, array_like=True, frozen=True):
@@ -90,7 +89,8 @@ class _Blob(msgspec.Struct, array_like=True, frozen=True):
     duration: int
     status: int
     dropped: int
-    spans: list[_Span]
+    spans: list[Recorded]
+    lag: int
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -98,29 +98,38 @@ _decode = msgspec.msgpack.Decoder(_Blob).decode
 
 
 def pack(
-    service: str, method: str, base: int, duration: int, status: int, dropped: int, spans: Sequence[Recorded]
+    service: str,
+    method: str,
+    base: int,
+    duration: int,
+    status: int,
+    dropped: int,
+    spans: Sequence[Recorded],
+    lag: int = 0,
 ) -> bytes:
-    """The blob, of at most 3,584 bytes: past that children lose their insides, then the shortest spans go."""
-    kept = [_microseconds(span) for span in spans]
-    while True:
-        blob = _encode((VERSION, service, method, base, duration // 1_000, status, dropped, kept))
-        if len(blob) <= MAX_BYTES:
-            return blob
-        dropped += _shrink(kept)
+    """The blob, of at most 3,584 bytes: past that children lose their insides, then the shortest spans go.
+
+    `duration` and `lag` in microseconds.
+    """
+    blob = _encode((VERSION, service, method, base, duration, status, dropped, spans, lag))
+    return blob if len(blob) <= MAX_BYTES else _shrunk(blob)
 
 
-def _microseconds(span: Recorded) -> _Span:
-    index, parent, kind, name, start, duration, status, child, attributes = span
-    copy = None if attributes is None else dict(attributes)
-    return _Span(index, parent, kind, name, start // 1_000, duration // 1_000, status, child, copy)
+def _shrunk(data: bytes) -> bytes:
+    blob = _decode(data)
+    spans, dropped = blob.spans, blob.dropped
+    while len(data) > MAX_BYTES:
+        dropped += _shrink(spans)
+        data = _encode(msgspec.structs.replace(blob, spans=spans, dropped=dropped))
+    return data
 
 
-def _shrink(spans: list[_Span]) -> int:
+def _shrink(spans: list[Recorded]) -> int:
     """Make the largest child a bare header or, where none is left to shrink, drop the shortest span."""
     largest = max(range(len(spans)), key=lambda at: len(spans[at].child or b""))
     header = _header(spans[largest].child)
     if header is not None:
-        spans[largest] = msgspec.structs.replace(spans[largest], child=header)
+        spans[largest] = spans[largest]._replace(child=header)
         return 0
     spans.pop(min(range(len(spans)), key=lambda at: spans[at].duration))
     return 1
@@ -146,33 +155,57 @@ def _read(data: bytes) -> _Blob | None:
 def unpack(data: bytes, parent_id: int, start: int, duration: int, nesting: int = 1) -> Iterator[Span]:
     """The spans of a blob and of those inside it, parents first, or nothing where it cannot be read.
 
-    A callee's clock says nothing here, so its call is centred in the caller's client span, given by its id, start and
-    duration in nanoseconds.
+    A callee's clock says nothing here, so its call is placed in the caller's client span, given by its id, start and
+    duration in nanoseconds: in the middle, where it has waited for no event loop.
     """
     blob = _read(data) if nesting <= MAX_NESTING else None
-    if blob is None:
+    if blob is not None:
+        yield from _unpack(blob, parent_id, start, duration, 0, nesting)
+
+
+def call_spans(base: int, service: str, span: Recorded, begin: int, nesting: int = 0) -> Iterator[Span]:
+    """A recorded span and what its callee sent home; `begin` is when its process's call began, in nanoseconds."""
+    index, parent, kind, name, start, duration, status, child, attributes, lag = span
+    own_id, first, length = (base + index) & MAX_ID, begin + start * 1_000, duration * 1_000
+    parent_id, last = (base + parent) & MAX_ID, first + length
+    if kind != Kind.CLIENT:
+        yield Span(own_id, parent_id, service, kind, name, first, last, status, attributes)
         return
-    begin = start + (duration - blob.duration * 1_000) // 2
-    end = begin + blob.duration * 1_000
+    blob = _read(child) if child is not None and nesting < MAX_NESTING else None
+    after = 0 if blob is None else _lags(blob, length, lag * 1_000)[1]
+    yield Span(own_id, parent_id, service, kind, name, first, last, status, attributes, peer_of(name), after)
+    if blob is not None:
+        yield from _unpack(blob, own_id, first, length, lag * 1_000, nesting + 1)
+
+
+def _unpack(blob: _Blob, parent_id: int, start: int, duration: int, caller_lag: int, nesting: int) -> Iterator[Span]:
+    before, after = _lags(blob, duration, caller_lag)
+    length = blob.duration * 1_000
+    begin = start + before + (duration - length - before - after) // 2
     attributes: dict[str, Any] | None = {"neurectomy.spans.dropped": blob.dropped} if blob.dropped else None
-    yield Span(blob.base, parent_id, blob.service, Kind.SERVER, blob.method, begin, end, blob.status, attributes)
+    yield Span(
+        *(blob.base, parent_id, blob.service, Kind.SERVER, blob.method, begin, begin + length, blob.status),
+        attributes,
+        lag=before,
+    )
     for span in blob.spans:
-        yield from _unpack_span(blob, span, begin, nesting)
+        yield from call_spans(blob.base, blob.service, span, begin, nesting)
 
 
-def _unpack_span(blob: _Blob, span: _Span, begin: int, nesting: int) -> Iterator[Span]:
-    own_id, parent_id = span_id(blob.base, span.index), span_id(blob.base, span.parent)
-    start, duration = begin + span.start * 1_000, span.duration * 1_000
-    end, status = start + duration, span.status
-    peer = peer_of(span.name) if span.kind == Kind.CLIENT else ""
-    yield Span(own_id, parent_id, blob.service, span.kind, span.name, start, end, status, span.attributes, peer)
-    if span.child is not None:
-        yield from unpack(span.child, own_id, start, duration, nesting + 1)
+def _lags(blob: _Blob, duration: int, caller: int) -> tuple[int, int]:
+    """How much of the time that a call took beyond its callee's was waited for the callee's and the caller's loop."""
+    callee, slack = blob.lag * 1_000, duration - blob.duration * 1_000
+    if callee + caller <= slack:
+        return callee, caller
+    if slack <= 0:
+        return 0, 0
+    before = slack * callee // (callee + caller)
+    return before, slack - before
 
 
 def span_id(base: int, index: int) -> int:
     """The 64-bit id of a span from its process's base id for the call."""
-    return (base + index) & 0xFFFF_FFFF_FFFF_FFFF
+    return (base + index) & MAX_ID
 
 
 def peer_of(method: str) -> str:

@@ -1,55 +1,35 @@
-"""Spans of the request in progress: recorded as plain tuples, sent home with the answer.
+"""Spans of the request in progress: recorded as plain tuples, sent home with the answer."""
 
-A caller that wants a call's spans sends `x-spans: 1` beside the standard `traceparent`. One that does not, gets
-ordinary OpenTelemetry: its sampled flag decides, and this process exports its own spans.
-"""
-
-import asyncio
 import random
-import re
 import time
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
-
-import grpc
+from typing import TypeAlias
 
 from services.runtime import span_wire
-from services.runtime.errors import DomainError
-from services.runtime.export import SpanExport
-from services.runtime.scopes import Call
-from services.runtime.span_wire import OK, Attributes, Kind, Recorded
-
-ASK_KEY = "x-spans"
-BLOB_KEY = "x-spans-bin"
-CANCELLED: int = grpc.StatusCode.CANCELLED.value[0]
-UNKNOWN: int = grpc.StatusCode.UNKNOWN.value[0]
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-
-
-class TraceContext:
-    """Which trace this request belongs to, and what came with it by W3C Trace Context."""
-
-    __slots__ = ("parent_id", "sampled", "state", "trace_id")
-
-    def __init__(self, trace_id: str, parent_id: int | None = None, sampled: bool = False, state: str = "") -> None:
-        self.trace_id = trace_id
-        self.parent_id = parent_id
-        self.sampled = sampled
-        self.state = state
+from services.runtime.export import INSTANCE
+from services.runtime.outcomes import UNKNOWN, status_of
+from services.runtime.readable import ERROR_TYPE
+from services.runtime.span_wire import MAX_SPANS, OK, Attributes, Kind, Recorded
+from services.runtime.trace_context import TraceContext
 
 
 class Recording:
-    """The spans of one request in this process; times in nanoseconds since it began here."""
+    """The spans of one request in this process; times in whole microseconds since it began here."""
 
-    __slots__ = ("_indices", "base", "dropped", "method", "origin", "spans", "trace")
+    __slots__ = ("_indices", "base", "closed", "dropped", "lag", "method", "origin", "spans", "trace")
 
-    def __init__(self, method: str, trace: TraceContext) -> None:
+    def __init__(self, method: str, trace: TraceContext, lag: int = 0) -> None:
         self.method = method
         self.trace = trace
-        self.base = random.getrandbits(63) | 1 << 32
+        self.base = INSTANCE << 32 | random.getrandbits(31)
         self.origin = time.perf_counter_ns()
+        self.lag = lag
+        """Microseconds that the request waited for this process's event loop."""
         self.spans: list[Recorded] = []
         self.dropped = 0
+        self.closed = False
+        """It has been handed on: what a task does that outlives its request is no part of it."""
         self._indices = 0
 
     def next_index(self) -> int:
@@ -58,12 +38,14 @@ class Recording:
         return self._indices
 
     def add(self, span: Recorded) -> None:
-        """Keep the span, or the longest 64 where there are more."""
-        if len(self.spans) < span_wire.MAX_SPANS:
+        """Keep the span, or the longest 64 where there are more; none once the recording is closed."""
+        if self.closed:
+            return
+        if len(self.spans) < MAX_SPANS:
             self.spans.append(span)
             return
         self.dropped += 1
-        shortest = min(range(len(self.spans)), key=lambda at: self.spans[at].duration)
+        shortest = min(range(MAX_SPANS), key=lambda at: self.spans[at].duration)
         if self.spans[shortest].duration < span.duration:
             self.spans[shortest] = span
 
@@ -72,71 +54,68 @@ class Recording:
         return time.perf_counter_ns() - self.origin
 
     def pack(self, service: str, status: int) -> bytes:
-        """The blob that goes home."""
-        return span_wire.pack(service, self.method, self.base, self.elapsed(), status, self.dropped, self.spans)
+        """The blob that goes home. Closes the recording."""
+        self.closed = True
+        duration = self.elapsed() // 1_000
+        return span_wire.pack(service, self.method, self.base, duration, status, self.dropped, self.spans, self.lag)
 
 
-_recording: ContextVar[Recording | None] = ContextVar("recording", default=None)
-_trace: ContextVar[TraceContext | None] = ContextVar("trace", default=None)
-_parent: ContextVar[int] = ContextVar("parent", default=0)
+_Place: TypeAlias = tuple[TraceContext | None, Recording | None, int]
+_NOWHERE: _Place = (None, None, 0)
+_place: ContextVar[_Place] = ContextVar("place", default=_NOWHERE)
+"""The trace of the request in progress, its recording, and the index of the innermost span: one look-up for all."""
 
 
 def current_recording() -> Recording | None:
     """The recording of the request in progress, if anyone asked for it."""
-    return _recording.get()
+    recording = _place.get()[1]
+    return None if recording is None or recording.closed else recording
 
 
 def current_trace() -> TraceContext | None:
     """The trace of the request in progress."""
-    return _trace.get()
+    return _place.get()[0]
 
 
 def current_trace_id() -> str | None:
     """32 hexadecimal digits, or None outside a request."""
-    trace = _trace.get()
+    trace = _place.get()[0]
     return trace.trace_id if trace else None
 
 
-def begin(method: str, trace: TraceContext, record: bool) -> Recording | None:
-    """Make this task's request the one that spans are recorded for."""
-    recording = Recording(method, trace) if record else None
-    _trace.set(trace)
-    _recording.set(recording)
-    _parent.set(0)
+def current_span_id() -> int:
+    """The id of the innermost span in progress, 0 where none is recorded."""
+    _, recording, index = _place.get()
+    return span_wire.span_id(recording.base, index) if recording else 0
+
+
+def begin(method: str, trace: TraceContext, record: bool, lag: int = 0) -> Recording | None:
+    """Make this task's request the one that spans are recorded for; `lag` in nanoseconds."""
+    recording = Recording(method, trace, lag // 1_000) if record else None
+    _place.set((trace, recording, 0))
     return recording
 
 
-def new_trace_id() -> str:
-    """32 random hexadecimal digits, not all of them zero."""
-    return f"{random.getrandbits(128) | 1:032x}"
-
-
-def extract(traceparent: str | None, tracestate: str = "") -> TraceContext:
-    """The caller's trace context, or that of a new trace where it has none or a malformed one."""
-    match = _TRACEPARENT.fullmatch(traceparent or "")
-    if match is None or int(match[1], 16) == 0 or int(match[2], 16) == 0:
-        return TraceContext(new_trace_id())
-    return TraceContext(match[1], int(match[2], 16), bool(int(match[3], 16) & 1), tracestate)
-
-
-def traceparent(trace: TraceContext, span_id: int) -> str:
-    """The header that makes a span the parent of what a callee does."""
-    return f"00-{trace.trace_id}-{span_id:016x}-{'01' if trace.sampled else '00'}"
+_recorded = tuple.__new__
+"""Makes a NamedTuple of all its fields in a third of the time that its own constructor takes."""
 
 
 class OpenSpan:
     """A span from now until `end`; next to nothing where none is recorded. By itself it is nobody's parent."""
 
-    __slots__ = ("_attributes", "_kind", "_name", "_parent", "_start", "child", "index", "recording")
+    __slots__ = ("_attributes", "_kind", "_name", "_parent", "_start", "child", "index", "lag", "recording", "trace")
 
     def __init__(self, kind: Kind, name: str, attributes: Attributes | None = None) -> None:
-        self.recording = recording = _recording.get()
+        self.trace, recording, self._parent = _place.get()
+        if recording is None or recording.closed:
+            self.recording: Recording | None = None
+            return
+        self.recording = recording
         self.child: bytes | None = None
         """What a callee sent home of itself."""
-        if recording is None:
-            return
+        self.lag = 0
+        """Of a CLIENT span: nanoseconds that the answer waited for this process's event loop."""
         self._kind, self._name, self._attributes = kind, name, attributes
-        self._parent = _parent.get()
         self.index = recording.next_index()
         self._start = time.perf_counter_ns()
 
@@ -145,13 +124,15 @@ class OpenSpan:
         recording = self.recording
         if recording is None:
             return
-        duration = time.perf_counter_ns() - self._start
-        start, status = self._start - recording.origin, status_of(error)
-        recording.add(
-            Recorded(
-                self.index, self._parent, self._kind, self._name, start, duration, status, self.child, self._attributes
-            )
-        )
+        origin, attributes, status = recording.origin, self._attributes, OK
+        start = (self._start - origin) // 1_000
+        duration = (time.perf_counter_ns() - origin) // 1_000 - start
+        if error is not None:
+            status = status_of(error)
+            if status == UNKNOWN:
+                attributes = {**(attributes or {}), ERROR_TYPE: type(error).__qualname__}
+        what = (self.index, self._parent, self._kind, self._name)
+        recording.add(_recorded(Recorded, (*what, start, duration, status, self.child, attributes, self.lag // 1_000)))
 
 
 class span:  # noqa: N801 - it reads as a statement: `with span(Kind.POSTGRES, "SELECT agents"):`
@@ -159,62 +140,20 @@ class span:  # noqa: N801 - it reads as a statement: `with span(Kind.POSTGRES, "
 
     __slots__ = ("_attributes", "_kind", "_name", "_open", "_outer")
 
-    _outer: Token[int]
+    _outer: _Place
 
     def __init__(self, kind: Kind, name: str, attributes: Attributes | None = None) -> None:
         self._kind, self._name, self._attributes = kind, name, attributes
 
     def __enter__(self) -> None:
-        self._open = OpenSpan(self._kind, self._name, self._attributes)
-        if self._open.recording is not None:
-            self._outer = _parent.set(self._open.index)
+        self._open = opened = OpenSpan(self._kind, self._name, self._attributes)
+        if opened.recording is not None:
+            self._outer = _place.get()
+            _place.set((opened.trace, opened.recording, opened.index))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._open.recording is not None:
-            _parent.reset(self._outer)
+            _place.set(self._outer)  # no reset: a generator may be closed in another context than it began in
             self._open.end(error)
-
-
-def status_of(error: BaseException | None) -> int:
-    """The gRPC status code that an outcome means."""
-    if error is None:
-        return OK
-    if isinstance(error, DomainError):
-        return int(error.code.value[0])
-    if isinstance(error, grpc.aio.AioRpcError):
-        return int(error.code().value[0])
-    return CANCELLED if isinstance(error, asyncio.CancelledError | GeneratorExit) else UNKNOWN
-
-
-class TracingScope:
-    """Times the whole call. Outermost, so that it sees the code that the caller will see."""
-
-    __slots__ = ("_asked", "_call", "_export", "_recording", "_service")
-
-    def __init__(self, call: Call, service: str, export: SpanExport) -> None:
-        self._call = call
-        self._service = service
-        self._export = export
-
-    async def __aenter__(self) -> None:
-        metadata = self._call.metadata
-        self._asked = ASK_KEY in metadata
-        trace = extract(metadata.get("traceparent"), metadata.get("tracestate", ""))
-        self._recording = begin(self._call.method, trace, self._asked or trace.sampled)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._recording is None:
-            return
-        blob = self._recording.pack(self._service, status_of(error))
-        if self._asked and not self._unheard(error):
-            self._call.trailers.append((BLOB_KEY, blob))
-        else:
-            self._export.blob(self._recording.trace, blob)
-
-    def _unheard(self, error: BaseException | None) -> bool:
-        """No trailer can arrive any more: the call was cancelled, or its deadline has passed unnoticed."""
-        return isinstance(error, asyncio.CancelledError | GeneratorExit) or self._call.context.time_remaining() == 0

@@ -4,7 +4,9 @@ from contextlib import AsyncExitStack
 from functools import partial
 from random import Random
 
+import grpc
 import uvloop
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import add_LogsServiceServicer_to_server
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
 
 from neurectomy.traces.v1.traces_pb2_grpc import add_TracesServiceServicer_to_server
@@ -14,8 +16,8 @@ from services.runtime.server import serve
 from services.runtime.settings import load
 from services.traces.collector import Collector
 from services.traces.latency import Latencies
-from services.traces.service import OtlpTraces, Traces
-from services.traces.settings import TracesSettings
+from services.traces.service import OtlpLogs, OtlpTraces, Traces
+from services.traces.settings import MB, TracesSettings
 
 
 async def main() -> None:
@@ -23,15 +25,15 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
         auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
         verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
-        collector = Collector(settings.kept_spans)
-        traces = Traces(Latencies(settings.latency_hours, Random()), collector)
-        await serve(
-            "traces",
-            settings,
-            verifier,
-            register=partial(add_TracesServiceServicer_to_server, traces),
-            foreign=partial(add_TraceServiceServicer_to_server, OtlpTraces(collector)),
-        )
+        collector = Collector(settings.kept_mb * MB, settings.kept_hours)
+        latencies = Latencies(settings.latency_hours, settings.latency_mb * MB, Random())
+        register = partial(add_TracesServiceServicer_to_server, Traces(latencies, collector))
+        await serve("traces", settings, verifier, register, foreign=partial(_add_otlp, collector))
+
+
+def _add_otlp(collector: Collector, server: grpc.aio.Server) -> None:
+    add_TraceServiceServicer_to_server(OtlpTraces(collector), server)  # type: ignore[no-untyped-call]
+    add_LogsServiceServicer_to_server(OtlpLogs(collector), server)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

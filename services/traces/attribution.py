@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from services.traces.bootstrap import intervals
+from services.traces.bootstrap import NOTHING, Place, intervals
 from services.traces.population import Group, Population
 
 NEEDED = 30
@@ -18,6 +18,8 @@ RESAMPLES = 200
 WINDOW = 0.01
 """The part of all requests, around a quantile, that it is split by; less where the tail is thinner."""
 UNTRACED = "untraced"
+REMOTE = "remote"
+MEDIAN = 0.5
 _FINE = 1 << 20
 
 
@@ -33,6 +35,9 @@ class Share:
     high: int
     excess: int
     """How much more at the quantile than at the median: the blame. All sum to the difference exactly."""
+    excess_low: int
+    """Lower end of the 95 % interval of `excess`."""
+    excess_high: int
     tail: int
     """Of the mean of the requests beyond the quantile. All sum to it exactly."""
     calls: float
@@ -92,7 +97,7 @@ def blame(
     return Blame(
         quantile=quantile,
         latency=population.quantile(quantile),
-        median=population.quantile(0.5),
+        median=population.quantile(MEDIAN),
         tail=_mean(tail),
         requests=population.count,
         in_tail=in_tail,
@@ -118,6 +123,13 @@ def split(population: Population, quantile: float) -> dict[str, int]:
     return apportion(population.quantile(quantile), _amounts(_around(population, quantile)))
 
 
+def coverage(parts: Mapping[str, int]) -> float:
+    """How much of this time, in percent, is owed by someone who recorded spans; 100 of no time at all."""
+    total = sum(parts.values())
+    unseen = sum(time for label, time in parts.items() if label.rpartition("/")[2] in (REMOTE, UNTRACED))
+    return 100 * (total - unseen) / total if total else 100.0
+
+
 def apportion(whole: int, amounts: Mapping[str, int]) -> dict[str, int]:
     """Integers in the proportion of the amounts that sum to the whole (Hamilton's method of largest remainders)."""
     total = sum(amounts.values())
@@ -134,23 +146,29 @@ _Slice = list[tuple[Group, int]]  # groups, and how much of the weight of each
 
 
 def _shares(population: Population, quantile: float, tail: _Slice, random: Random, resamples: int) -> tuple[Share, ...]:
-    times, at_median = split(population, quantile), split(population, 0.5)
+    times, at_median = split(population, quantile), split(population, MEDIAN)
     beyond = apportion(_mean(tail), _amounts(tail))
-    ranges = intervals(population, quantile, _half_window(quantile, population.count), random, resamples)
+    sure = intervals(population, _place(population, quantile), _place(population, MEDIAN), random, resamples)
     calls = _calls(_around(population, quantile))
     shares = [
         Share(
             label=label,
             time=times.get(label, 0),
-            low=ranges.get(label, (0, 0))[0],
-            high=ranges.get(label, (0, 0))[1],
+            low=sure.get(label, NOTHING).low,
+            high=sure.get(label, NOTHING).high,
             excess=times.get(label, 0) - at_median.get(label, 0),
+            excess_low=sure.get(label, NOTHING).excess_low,
+            excess_high=sure.get(label, NOTHING).excess_high,
             tail=beyond.get(label, 0),
             calls=calls.get(label, 0.0),
         )
         for label in {*times, *at_median, *beyond}
     ]
     return tuple(sorted(shares, key=lambda share: (-share.excess, -share.time, share.label)))
+
+
+def _place(population: Population, quantile: float) -> Place:
+    return Place(quantile, _half_window(quantile, population.count))
 
 
 def _around(population: Population, quantile: float) -> _Slice:

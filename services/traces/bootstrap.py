@@ -6,9 +6,11 @@ requests would sum to if each were drawn by itself. So a bucket of a million cos
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from math import sqrt
 from random import Random
+from typing import NamedTuple, TypeAlias
 
 from services.traces.population import Group, Population
 
@@ -16,34 +18,74 @@ _DEVIATIONS = 5
 """How many standard deviations of its rank a quantile is expected to move at most."""
 
 
+class Place(NamedTuple):
+    """A quantile, and the part of the weight on either side of it that it is split by."""
+
+    quantile: float
+    half: float
+
+
+class Interval(NamedTuple):
+    """Where a label's nanoseconds of the quantile lie, and those that it has more of than at the median."""
+
+    low: int
+    high: int
+    excess_low: int
+    excess_high: int
+
+
+NOTHING = Interval(0, 0, 0, 0)
+_Draw: TypeAlias = dict[str, float]
+
+
 def intervals(
-    population: Population, quantile: float, half: float, random: Random, resamples: int
-) -> dict[str, tuple[int, int]]:
-    """By label, where its nanoseconds of the quantile lie, which is split by `half` of the weight on either side."""
-    groups = _in_reach(population, quantile, half)
-    draws = [_resample(groups, quantile, half, random) for _ in range(resamples)]
-    labels = {label for draw in draws for label in draw}
-    return {label: _middle([draw.get(label, 0.0) for draw in draws]) for label in labels}
+    population: Population, place: Place, median: Place, random: Random, resamples: int
+) -> dict[str, Interval]:
+    """By label. The excess is taken of quantile and median of the same draw: what moves both moves it little."""
+    groups = _in_reach(population, (place, median))
+    draws = [_resample(groups, place, median, random) for _ in range(resamples)]
+    labels = {label for at_place, at_median in draws for label in (*at_place, *at_median)}
+    return {label: _interval(label, draws) for label in labels}
 
 
-def _in_reach(population: Population, quantile: float, half: float) -> list[Group]:
-    """The groups that the quantile may come to be split by, between one group for all below and one for all above."""
+def _interval(label: str, draws: Sequence[tuple[_Draw, _Draw]]) -> Interval:
+    times = [at_place.get(label, 0.0) for at_place, _ in draws]
+    excesses = [time - at_median.get(label, 0.0) for time, (_, at_median) in zip(times, draws, strict=True)]
+    return Interval(*_middle(times), *_middle(excesses))
+
+
+def _in_reach(population: Population, places: Iterable[Place]) -> list[Group]:
+    """The groups that the quantiles may come to be split by, and one group for all between two of these."""
+    near = {index for place in places for index in _near(population, place)}
+    groups: list[Group] = []
+    for kept, run in groupby(enumerate(population.groups), key=lambda item: item[0] in near):
+        members = [group for _, group in run]
+        groups += members if kept else [_sum(members)]
+    return groups
+
+
+def _near(population: Population, place: Place) -> range:
+    quantile, half = place
     reach = half + _DEVIATIONS * sqrt(quantile * (1 - quantile) / population.count)
     low, high = round(max(0.0, quantile - reach) * population.weight), round((quantile + reach) * population.weight)
-    near = [group for group, _ in population.between(low, high)]
-    first = bisect_left(population.ends, low + 1)
-    return [_sum(population.groups[:first]), *near, _sum(population.groups[first + len(near) :])]
+    first, last = bisect_left(population.ends, low + 1), bisect_left(population.ends, high)
+    return range(first, min(last + 1, len(population.groups)))
 
 
 def _sum(groups: Sequence[Group]) -> Group:
     return Group(sum(group.count for group in groups), sum(group.weight for group in groups))
 
 
-def _resample(groups: Sequence[Group], quantile: float, half: float, random: Random) -> dict[str, float]:
-    """The split as it might have been, had other requests of the same population been seen."""
+def _resample(groups: Sequence[Group], place: Place, median: Place, random: Random) -> tuple[_Draw, _Draw]:
+    """The splits as they might have been, had other requests of the same population been seen."""
     weights = [_weight(group, random) for group in groups]
+    at_place = _split(groups, weights, place, random)
+    return at_place, at_place if place == median else _split(groups, weights, median, random)
+
+
+def _split(groups: Sequence[Group], weights: Sequence[float], place: Place, random: Random) -> _Draw:
     total = sum(weights)
-    low, middle, high = (quantile - half) * total, quantile * total, (quantile + half) * total
+    low, middle, high = (part * total for part in (place.quantile - place.half, place.quantile, sum(place)))
     amounts: dict[str, float] = defaultdict(float)
     variances: dict[str, float] = defaultdict(float)
     latency, end = 0, 0.0

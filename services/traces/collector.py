@@ -1,128 +1,151 @@
-"""Kept traces: OTLP in from anyone, a bounded number of spans held, the newest traces winning."""
+"""Kept traces: OTLP in from anyone, a bounded number of bytes and hours held, the newest traces winning.
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+Half of the bytes are safe for the traces that our own processes have a part in: whoever floods the port with others
+pushes out those others. Log lines are held with the trace they belong to; see `recent` for those that come before it.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from math import inf, isfinite
 
-from opentelemetry.proto.trace.v1 import trace_pb2 as otlp
+from opentelemetry.proto.logs.v1 import logs_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
 
 from services.runtime.errors import TraceNotFound
-from services.runtime.span_wire import Kind
-from services.traces.critical_path import Path, Span, critical_path, place
+from services.runtime.span_wire import Span
+from services.traces import otlp
+from services.traces.critical_path import Path, SpanId, critical_path, labels, place
+from services.traces.kept import Summary, Trace, pack_line
+from services.traces.otlp import Line
+from services.traces.recent import Recent
 
-KIND_ATTRIBUTE = "neurectomy.kind"
-STORES = {"postgresql": Kind.POSTGRES, "neo4j": Kind.NEO4J, "redis": Kind.REDIS}
-RPC_KINDS = {
-    otlp.Span.SPAN_KIND_SERVER: Kind.SERVER,
-    otlp.Span.SPAN_KIND_CLIENT: Kind.CLIENT,
-    otlp.Span.SPAN_KIND_PRODUCER: Kind.FOLLOWS,
-    otlp.Span.SPAN_KIND_CONSUMER: Kind.FOLLOWS,
-}
-MAX_SPANS_PER_TRACE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A kept trace in a line; `start` in nanoseconds since 1970, `duration` in nanoseconds."""
-
-    trace_id: str
-    operation: str
-    start: int
-    duration: int
-    span_count: int
-    failed: bool
+TRACES_IN_FULL = 8
+"""At least so many traces are held: one that is larger than its part is cut."""
+LINES_PART = 8
+"""What part of the bytes may be lines of traces that are not kept, beside those that are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A kept trace with its spans placed, parents before children, and its critical path."""
+    """A kept trace with its spans placed, parents before children, its critical path, and its log."""
 
     summary: Summary
     spans: list[Span]
     path: Path
+    labels: dict[SpanId, str]
+    lines: list[Line]
+
+
+class Pool:
+    """Traces that are held against the same number of bytes, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.traces: dict[str, Trace] = {}
+        self.size = 0
+
+    def add(self, trace: Trace) -> None:
+        """Hold a trace."""
+        self.traces[trace.trace_id] = trace
+        self.size += trace.size
+
+    def remove(self, trace: Trace) -> None:
+        """Let a trace go."""
+        del self.traces[trace.trace_id]
+        self.size -= trace.size
+
+    def oldest(self) -> Trace | None:
+        """The one that came first."""
+        return next(iter(self.traces.values()), None)
 
 
 class Collector:
     """Kept traces by id, in the order in which their first span came."""
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._size = 0
-        self._traces: OrderedDict[str, dict[str, Span]] = OrderedDict()
+    def __init__(self, max_bytes: int, hours: float, clock: Callable[[], float] = time.time) -> None:
+        self._max_bytes = max_bytes
+        self._kept_seconds = hours * 3_600
+        self._clock = clock
+        self._recent = Recent(max_bytes // LINES_PART)
+        self._own, self._others = Pool(), Pool()
 
-    def receive(self, batches: Iterable[otlp.ResourceSpans]) -> int:
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return self._own.size + self._others.size + self._recent.size
+
+    def receive(self, batches: Iterable[trace_pb2.ResourceSpans]) -> int:
         """Keep what an exporter sent; a span that comes twice counts once. Returns how many spans were refused."""
-        refused = 0
-        for trace_id, span in _spans(batches):
-            refused += not self._keep(trace_id, span)
-        while self._size > self._capacity:
-            self._size -= len(self._traces.popitem(last=False)[1])
+        refused = sum(not self._keep(trace_id, span) for trace_id, span in otlp.spans(batches))
+        self.forget()
+        return refused
+
+    def receive_lines(self, batches: Iterable[logs_pb2.ResourceLogs]) -> int:
+        """Keep the lines that were written for some trace. Returns how many of them were refused."""
+        refused = sum(not self._keep_line(trace_id, line) for trace_id, line in otlp.lines(batches) if trace_id)
+        self.forget()
         return refused
 
     def _keep(self, trace_id: str, span: Span) -> bool:
-        spans = self._traces.setdefault(trace_id, {})
-        key = str(span.span_id)
-        if key not in spans:
-            if len(spans) >= MAX_SPANS_PER_TRACE:
-                return False
-            self._size += 1
-        spans[key] = span
-        return True
+        trace = self._find(trace_id) or self._begin(trace_id)
+        with self._changing(trace):
+            return trace.add_span(span, self._max_bytes // TRACES_IN_FULL)
 
-    def summaries(self, operation: str, limit: int) -> list[Summary]:
-        """The slowest kept traces, of one operation or, where that is empty, of all."""
-        found = (_summary(trace_id, list(spans.values())) for trace_id, spans in self._traces.items())
-        matching = [summary for summary in found if operation in ("", summary.operation)]
-        return sorted(matching, key=lambda summary: (-summary.duration, summary.trace_id))[:limit]
+    def _keep_line(self, trace_id: str, line: Line) -> bool:
+        trace, packed = self._find(trace_id), pack_line(line)
+        if trace is None:
+            return self._recent.add(trace_id, packed)
+        with self._changing(trace):
+            return trace.add_line(packed, self._max_bytes // TRACES_IN_FULL)
+
+    def _begin(self, trace_id: str) -> Trace:
+        trace = Trace(trace_id, self._clock())
+        for packed in self._recent.take(trace_id):
+            trace.add_line(packed, self._max_bytes // TRACES_IN_FULL)
+        self._others.add(trace)
+        return trace
+
+    @contextmanager
+    def _changing(self, trace: Trace) -> Iterator[None]:
+        """What grows here is counted, and counts as ours from its first span of ours on."""
+        pool, before = self._pool(trace), trace.size
+        yield
+        pool.size += trace.size - before
+        if not trace.span_count:
+            pool.remove(trace)
+        elif pool is not self._pool(trace):
+            pool.remove(trace)
+            self._pool(trace).add(trace)
+
+    def _pool(self, trace: Trace) -> Pool:
+        return self._own if trace.own else self._others
+
+    def _find(self, trace_id: str) -> Trace | None:
+        return self._own.traces.get(trace_id) or self._others.traces.get(trace_id)
+
+    def forget(self) -> None:
+        """Drop what is too old, and the oldest while there is too much."""
+        for pool in (self._own, self._others):
+            while (trace := pool.oldest()) and trace.arrived < self._clock() - self._kept_seconds:
+                pool.remove(trace)
+        while self._own.size + self._others.size > self._max_bytes:
+            pool = self._others if self._others.size > self._max_bytes // 2 else self._own
+            pool.remove(next(iter(pool.traces.values())))
+
+    def summaries(self, operation: str, limit: int, seconds: float = inf, end: float = inf) -> list[Summary]:
+        """The slowest kept traces of an operation, or of all where it is empty: those that began in so many seconds up
+        to an end, or to now.
+        """
+        low = (end if isfinite(end) else self._clock()) - seconds
+        found = (trace.summary() for pool in (self._own, self._others) for trace in pool.traces.values())
+        matching = [one for one in found if operation in ("", one.operation) and low <= one.start / 1e9 < end]
+        return sorted(matching, key=lambda one: (-one.duration, one.trace_id))[:limit]
 
     def open(self, trace_id: str) -> Opened:
         """One kept trace. Raises TraceNotFound."""
-        spans = self._traces.get(trace_id)
-        if not spans:
+        trace = self._find(trace_id)
+        if trace is None:
             raise TraceNotFound(trace_id)
-        recorded = list(spans.values())
-        return Opened(_summary(trace_id, recorded), place(recorded), critical_path(recorded))
-
-
-def _summary(trace_id: str, spans: list[Span]) -> Summary:
-    tops = [span for span in spans if span.parent_id is None] or spans
-    root = max(tops, key=lambda span: (span.end - span.start, str(span.span_id)))
-    failed = any(span.status for span in spans)
-    return Summary(trace_id, root.name, root.start, root.end - root.start, len(spans), failed)
-
-
-def _spans(batches: Iterable[otlp.ResourceSpans]) -> Iterator[tuple[str, Span]]:
-    for batch in batches:
-        service = str(_attributes(batch.resource.attributes).get("service.name", "unknown"))
-        for scope in batch.scope_spans:
-            for span in scope.spans:
-                yield span.trace_id.hex(), _span(service, span)
-
-
-def _span(service: str, span: otlp.Span) -> Span:
-    attributes = _attributes(span.attributes)
-    return Span(
-        span_id=span.span_id.hex(),
-        parent_id=span.parent_span_id.hex() or None,
-        service=service,
-        kind=_kind(span, attributes),
-        name=span.name,
-        start=span.start_time_unix_nano,
-        end=max(span.start_time_unix_nano, span.end_time_unix_nano),
-        status=int(span.status.code == otlp.Status.STATUS_CODE_ERROR),
-        peer=str(attributes.get("peer.service", "")),
-    )
-
-
-def _kind(span: otlp.Span, attributes: dict[str, Any]) -> int:
-    """Ours say it; of foreign ones, a client span to a database is that store's, and the span kind says the rest."""
-    own = attributes.get(KIND_ATTRIBUTE)
-    if isinstance(own, int) and own in set(Kind):
-        return own
-    system = attributes.get("db.system.name") or attributes.get("db.system")
-    return STORES.get(str(system)) or RPC_KINDS.get(span.kind, Kind.INTERNAL)
-
-
-def _attributes(pairs: Iterable[Any]) -> dict[str, Any]:
-    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "string_value") for pair in pairs}
+        spans = trace.spans()
+        return Opened(trace.summary(), place(spans), critical_path(spans), labels(spans), trace.lines())

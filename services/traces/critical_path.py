@@ -7,7 +7,7 @@ Times are integer nanoseconds. The numbered rules are those of "One trace" in th
 A gateway does this for every request, so the functions between `_tree` and `_label` are written for speed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -77,8 +77,16 @@ def calls(path: Path) -> dict[str, int]:
     return counts
 
 
+def labels(spans: Sequence[Span]) -> dict[SpanId, str]:
+    """Whom each span's own time is owed by, on the path or not."""
+    _, children, _ = _tree(spans)
+    return {span.span_id: _label(span, children) for span in spans}
+
+
 _Children: TypeAlias = dict[SpanId, list[Span]]
-_SERVER, _CLIENT, _FOLLOWS = int(Kind.SERVER), int(Kind.CLIENT), int(Kind.FOLLOWS)
+_SERVER, _CLIENT = int(Kind.SERVER), int(Kind.CLIENT)
+_BESIDE = {int(Kind.FOLLOWS), int(Kind.FIELD)}
+"""These hold nothing up: a hand-over, and a field that waits for a call which stands beside it."""
 _UNDER_CALLER = {
     int(Kind.POSTGRES): "postgres",
     int(Kind.NEO4J): "neo4j",
@@ -86,6 +94,11 @@ _UNDER_CALLER = {
     int(Kind.POOL_WAIT): "pool wait",
     int(Kind.EMBEDDING): "embedding",
 }
+
+
+# A span that is walked: its label, the blockers that are left, its start, until where, the last end, and whose loop lag
+# what comes next was waited for.
+_Frame: TypeAlias = tuple[Span, str, "Iterator[_Blocker]", int, int, int, "Span | None"]
 
 
 def _walk(root: Span, children: _Children) -> tuple[list[Section], bool]:
@@ -96,28 +109,45 @@ def _walk(root: Span, children: _Children) -> tuple[list[Section], bool]:
     sections: list[Section] = []
     ambiguous = False
     blockers = iter(_blockers(root, children, 0, root.start, root.end, root.start, root.end))
-    frames = [(root, _label(root, children), blockers, root.start, root.end, root.end + 1)]
+    frames: list[_Frame] = [(root, _label(root, children), blockers, root.start, root.end, root.end + 1, None)]
     while frames:
-        span, label, blockers, start, until, last_end = frames.pop()
+        span, label, blockers, start, until, last_end, waited = frames.pop()
         for minus_end, child_start, child_id, child, shift, low, high in blockers:
             child_end = -minus_end
             if child_end > until:
                 ambiguous |= child_end == last_end
                 continue
             if child_end < until:
-                sections.append((span, child_end, until, label))
+                if waited is not None:
+                    until = _loop_section(sections, span, child_end, until, waited)
+                if child_end < until:
+                    sections.append((span, child_end, until, label))
             until, last_end = child_start, child_end
+            waited = child if child.kind == _SERVER and child.lag else None
             child_label = _label(child, children)
             if children[child_id]:
-                frames.append((span, label, blockers, start, until, last_end))
+                frames.append((span, label, blockers, start, until, last_end, waited))
                 inner = iter(_blockers(child, children, shift, low, high, child_start, child_end))
-                frames.append((child, child_label, inner, child_start, child_end, child_end + 1))
+                waited = child if child.kind == _CLIENT and child.lag else None
+                frames.append((child, child_label, inner, child_start, child_end, child_end + 1, waited))
                 break
             sections.append((child, child_start, child_end, child_label))
         else:
+            if start < until and waited is not None:
+                until = _loop_section(sections, span, start, until, waited)
             if start < until:
                 sections.append((span, start, until, label))
     return sections, ambiguous
+
+
+def _loop_section(sections: list[Section], span: Span, start: int, until: int, waited: Span) -> int:
+    """Cut off the end of a client span's own time that was waited for an event loop; return where that begins.
+
+    The answer waited for the caller's loop, given by the client span itself, the call for that of the server span.
+    """
+    begin = max(start, until - waited.lag)
+    sections.append((span, begin, until, _joined(waited.service, "loop")))
+    return begin
 
 
 # Sorts as rule 4 chooses: minus the end, the start and the id; then the span, its shift, and its placed start and end.
@@ -133,7 +163,7 @@ def _blockers(
         kind = span.kind
         if kind == _SERVER:
             first, last, moved = _placed(span, parent, shift, low, high)
-        elif kind == _FOLLOWS:
+        elif kind in _BESIDE:
             continue
         else:
             first, last, moved = span.start + shift, span.end + shift, shift

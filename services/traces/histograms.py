@@ -46,6 +46,10 @@ _WireBucket: TypeAlias = tuple[
 _Wire: TypeAlias = tuple[int, list[str], list[_WireBucket]]
 
 
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Wire).decode
+
+
 def bucket_of(latency: int) -> int:
     """The place of a latency in nanoseconds on the fixed logarithmic scale."""
     return min(int(log2(latency / FLOOR) * PER_DOUBLING), LAST) if latency > FLOOR else 0
@@ -95,14 +99,33 @@ class Histogram:
     def from_wire(cls, wire: object) -> "Histogram":
         """What `to_wire` gave. Raises ValueError for anything else."""
         try:
-            version, labels, buckets = msgspec.convert(wire, _Wire)
-            groups = {bucket[0]: _bucket_in(bucket, labels) for bucket in buckets}
-        except (msgspec.ValidationError, IndexError) as error:
+            return cls._of(msgspec.convert(wire, _Wire))
+        except msgspec.ValidationError as error:
             raise ValueError(f"not a histogram: {error}") from error
+
+    def pack(self) -> bytes:
+        """msgpack of the wire."""
+        return _encode(self.to_wire())
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Histogram":
+        """What `pack` gave. Raises ValueError for anything else."""
+        try:
+            return cls._of(_decode(data))
+        except msgspec.DecodeError as error:
+            raise ValueError(f"not a histogram: {error}") from error
+
+    @classmethod
+    def _of(cls, wire: _Wire) -> "Histogram":
+        version, labels, buckets = wire
         if version != VERSION:
             raise ValueError(f"a histogram of the unknown version {version}")
-        histogram = cls()
-        histogram.merge(cls(groups, set(labels)))
+        try:
+            groups = {bucket[0]: _bucket_in(bucket, labels) for bucket in buckets}
+        except IndexError as error:
+            raise ValueError(f"not a histogram: {error}") from error
+        histogram = cls(groups)
+        histogram._admit(set(labels))
         return histogram
 
     def _bucket(self, index: int) -> Group:

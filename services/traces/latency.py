@@ -2,20 +2,18 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 
-import msgspec
-
 from services.runtime.errors import InvalidFields, OperationNotFound
-from services.traces.attribution import Blame, TooFew
+from services.traces.attribution import MEDIAN, Blame, TooFew, blame, coverage, split
 from services.traces.histograms import Histogram
+from services.traces.population import Population
+from services.traces.windows import WINDOW_SECONDS, Windows
 
-WINDOW_SECONDS = 10
 MAX_SOURCES = 10_000
-MAX_OPERATIONS = 1_000
-OTHER_OPERATIONS = "other operations"
+MAX_STEPS = 360
 PERCENT = 100.0
 
 
@@ -29,14 +27,26 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """One operation's percentiles in nanoseconds, each within 3 %."""
+class Stretch:
+    """A stretch of time, in seconds since 1970."""
 
-    operation: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Percentiles in nanoseconds, each within 3 %, and one of them and the median by label, the largest first."""
+
     requests: int
     p50: int
     p95: int
     p99: int
+    shares: Mapping[str, int]
+    median_shares: Mapping[str, int]
+
+
+NOTHING = Figures(0, 0, 0, 0, {}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +58,36 @@ class Judged:
     latency: int
     median: int
     slowest_trace_id: str
+    coverage: float
+    error: float
     blame: Blame | TooFew
 
 
 class Latencies:
-    """Bounded in operations, in windows, and in what it remembers of its sources."""
+    """Bounded in operations, in windows, in bytes, and in what it remembers of its sources."""
 
-    def __init__(self, hours: float, random: Random, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, hours: float, max_bytes: int, random: Random, clock: Callable[[], float] = time.time) -> None:
         self._kept_seconds = hours * 3_600
         self._random = random
         self._clock = clock
-        self._windows: OrderedDict[int, dict[str, Histogram]] = OrderedDict()
+        self._windows = Windows(max_bytes)
         self._sequences: OrderedDict[str, int] = OrderedDict()
 
-    def report(self, source: str, sequence: int, reports: Iterable[Report]) -> None:
-        """Add what a source saw since its last report; a sequence number that was seen adds nothing.
+    def report(self, source: str, sequence: int, reports: Iterable[Report]) -> bool:
+        """Add what a source saw since its last report; a sequence number that was seen adds nothing, and is False.
 
         Raises InvalidFields, and then nothing was added.
         """
         if not source or sequence <= 0:
             raise InvalidFields(source="must not be empty", sequence="must be positive")
         if sequence <= self._sequences.get(source, 0):
-            return
+            return False
         decoded = [(report, _decode(report.histogram)) for report in reports]
         self._remember(source, sequence)
         for report, histogram in decoded:
-            self._add(report.operation, report.start - report.start % WINDOW_SECONDS, histogram)
-        self._forget()
+            self._windows.add(self._not_ahead(report.start), report.operation, histogram)
+        self._windows.forget(self._clock() - self._kept_seconds)
+        return True
 
     def _remember(self, source: str, sequence: int) -> None:
         self._sequences[source] = sequence
@@ -82,60 +95,78 @@ class Latencies:
         if len(self._sequences) > MAX_SOURCES:
             self._sequences.popitem(last=False)
 
-    def _add(self, operation: str, start: int, histogram: Histogram) -> None:
-        window = self._windows.setdefault(start, {})
-        name = operation if operation in window or len(window) < MAX_OPERATIONS else OTHER_OPERATIONS
-        window.setdefault(name, Histogram()).merge(histogram)
+    def _not_ahead(self, start: int) -> int:
+        """No request has ended in the future: a source whose clock is ahead is put right."""
+        return min(start, int(self._clock()))
 
-    def _forget(self) -> None:
-        oldest = self._clock() - self._kept_seconds
-        for start in [start for start in self._windows if start + WINDOW_SECONDS < oldest]:
-            del self._windows[start]
+    def stretch(self, seconds: float, end: float | None = None) -> Stretch:
+        """So many seconds up to an end, or to now; not further back than anything is kept."""
+        high = self._clock() if end is None else end
+        return Stretch(high - min(seconds, self._kept_seconds), high)
 
-    def operations(self, seconds: float) -> list[Figures]:
-        """The operations seen in the last seconds, the most frequent first."""
-        merged: dict[str, Histogram] = {}
-        for operation, histogram in self._since(seconds):
-            merged.setdefault(operation, Histogram()).merge(histogram)
-        figures = [_figures(operation, histogram) for operation, histogram in merged.items()]
-        return sorted(figures, key=lambda one: (-one.requests, one.operation))
+    def operations(self, stretch: Stretch) -> list[tuple[str, Figures]]:
+        """The operations seen, the most frequent first."""
+        names = self._windows.operations(stretch.low, stretch.high)
+        figures = [(name, self._figures(name, stretch, 0.99)) for name in names]
+        return sorted(figures, key=lambda one: (-one[1].requests, one[0]))
 
-    def blame(self, operation: str, percentile: float, seconds: float) -> Judged:
+    def timeline(
+        self, operation: str, percentile: float, stretch: Stretch, steps: int
+    ) -> list[tuple[Stretch, Figures]]:
+        """What an operation did in each of at most so many equal steps, oldest first. Raises InvalidFields."""
+        quantile = _quantile(percentile)
+        return [(step, self._figures(operation, step, quantile)) for step in _steps(stretch, steps)]
+
+    def _figures(self, operation: str, stretch: Stretch, quantile: float) -> Figures:
+        population = self._population(operation, stretch)
+        if not population.groups:
+            return NOTHING
+        p50, p95, p99 = (population.quantile(quantile) for quantile in (0.5, 0.95, 0.99))
+        shares, median_shares = (_largest_first(split(population, at)) for at in (quantile, MEDIAN))
+        return Figures(population.count, p50, p95, p99, shares, median_shares)
+
+    def _population(self, operation: str, stretch: Stretch) -> Population:
+        return self._windows.merged(operation, stretch.low, stretch.high).population()
+
+    def blame(self, operation: str, percentile: float, stretch: Stretch) -> Judged:
         """Split a percentile of an operation, or of all where it is empty. Raises OperationNotFound, InvalidFields."""
-        if not 50.0 <= percentile < PERCENT:
-            raise InvalidFields(percentile="must be at least 50 and less than 100")
-        merged = Histogram()
-        for name, histogram in self._since(seconds):
-            if operation in ("", name):
-                merged.merge(histogram)
-        population = merged.population()
+        quantile = _quantile(percentile)
+        population = self._population(operation, stretch)
         if not population.groups:
             raise OperationNotFound(operation or "at all")
-        quantile = percentile / PERCENT
         return Judged(
             operation=operation,
             requests=population.count,
             latency=population.quantile(quantile),
-            median=population.quantile(0.5),
+            median=population.quantile(MEDIAN),
             slowest_trace_id=population.slowest_trace_id,
-            blame=merged.blame(quantile, random=self._random),
+            coverage=coverage(split(population, quantile)),
+            error=max(population.error(quantile), population.error(MEDIAN)),
+            blame=blame(population, quantile, random=self._random),
         )
 
-    def _since(self, seconds: float) -> Iterator[tuple[str, Histogram]]:
-        oldest = self._clock() - seconds
-        for start, window in self._windows.items():
-            if start + WINDOW_SECONDS > oldest:
-                yield from window.items()
+
+def _steps(stretch: Stretch, steps: int) -> list[Stretch]:
+    """Of whole windows, the last of which holds the stretch's end."""
+    high = -(-stretch.high // WINDOW_SECONDS) * WINDOW_SECONDS
+    wanted = max(1.0, stretch.high - stretch.low)
+    step = -(-wanted // (steps * WINDOW_SECONDS)) * WINDOW_SECONDS
+    count = int(-(-wanted // step))
+    return [Stretch(high - step * left, high - step * (left - 1)) for left in range(count, 0, -1)]
 
 
-def _figures(operation: str, histogram: Histogram) -> Figures:
-    population = histogram.population()
-    p50, p95, p99 = (population.quantile(quantile) for quantile in (0.5, 0.95, 0.99))
-    return Figures(operation, population.count, p50, p95, p99)
+def _quantile(percentile: float) -> float:
+    if not 50.0 <= percentile < PERCENT:
+        raise InvalidFields(percentile="must be at least 50 and less than 100")
+    return percentile / PERCENT
+
+
+def _largest_first(parts: Mapping[str, int]) -> Mapping[str, int]:
+    return dict(sorted(((label, time) for label, time in parts.items() if time), key=lambda part: (-part[1], part[0])))
 
 
 def _decode(data: bytes) -> Histogram:
     try:
-        return Histogram.from_wire(msgspec.msgpack.decode(data))
-    except (ValueError, msgspec.DecodeError) as error:
+        return Histogram.unpack(data)
+    except ValueError as error:
         raise InvalidFields(histogram=str(error)) from error

@@ -158,6 +158,11 @@ class Population:
         group, end = self.at(rank), self.ends[bisect_left(self.ends, rank)]
         return group.latency_at(1 - (end - rank) / max(1, group.weight - 1))
 
+    def error(self, quantile: float) -> float:
+        """By how much `quantile` may be off, in percent of the true value, which is of the same group."""
+        group = self.at(self.rank(quantile))
+        return min(100.0, 100 * (group.slowest - group.fastest) / max(1, group.fastest))
+
     def between(self, low: int, high: int) -> Iterator[tuple[Group, int]]:
         """The groups with ranks above `low` and up to `high`, each with how much of its weight lies there."""
         for at in range(bisect_left(self.ends, low + 1), len(self.groups)):

@@ -1,9 +1,11 @@
 """The RPCs of the traces service, ours and OTLP's: proto in, call, proto out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from math import inf
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as otlp_logs
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceServicer
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceServicer
 
@@ -11,20 +13,18 @@ from neurectomy.traces.v1 import traces_pb2 as pb
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceServicer
 from services.runtime.errors import InvalidFields
 from services.runtime.scopes import Context
-from services.runtime.span_wire import Kind
-from services.traces.attribution import Blame
-from services.traces.attribution import Share as BlamedShare
-from services.traces.collector import Collector, Opened, Summary
-from services.traces.critical_path import Span, SpanId, shares
-from services.traces.latency import Judged, Latencies, Report
+from services.traces import answers
+from services.traces.collector import Collector
+from services.traces.latency import MAX_STEPS, Latencies, Report, Stretch
 
 DEFAULT_PERCENTILE = 99.0
 DEFAULT_WINDOW_SECONDS = 300.0
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 50, 1_000
+DEFAULT_STEPS = 30
 
 
 class Traces(TracesServiceServicer):
-    """See the proto for what each RPC does."""
+    """See the proto for what each RPC does. Questions are answered in threads: a day of latencies takes its time."""
 
     def __init__(self, latencies: Latencies, collector: Collector) -> None:
         self._latencies = latencies
@@ -37,25 +37,34 @@ class Traces(TracesServiceServicer):
 
     async def Blame(self, request: pb.BlameRequest, context: Context) -> pb.BlameResponse:
         percentile = request.percentile or DEFAULT_PERCENTILE
-        return _judged(self._latencies.blame(request.operation, percentile, _window(request)))
+        stretch = self._stretch(request)
+        return answers.judged(await asyncio.to_thread(self._latencies.blame, request.operation, percentile, stretch))
+
+    async def BlameTimeline(self, request: pb.BlameTimelineRequest, context: Context) -> pb.BlameTimelineResponse:
+        if not 0 <= request.steps <= MAX_STEPS:
+            raise InvalidFields(steps=f"must be 0 to {MAX_STEPS}")
+        question = request.operation, request.percentile or DEFAULT_PERCENTILE, self._stretch(request)
+        steps = await asyncio.to_thread(self._latencies.timeline, *question, request.steps or DEFAULT_STEPS)
+        return pb.BlameTimelineResponse(steps=[answers.step(*step) for step in steps])
 
     async def ListOperations(self, request: pb.ListOperationsRequest, context: Context) -> pb.ListOperationsResponse:
-        operations = [
-            pb.Operation(
-                operation=one.operation, request_count=one.requests, p50_ns=one.p50, p95_ns=one.p95, p99_ns=one.p99
-            )
-            for one in self._latencies.operations(_window(request))
-        ]
-        return pb.ListOperationsResponse(operations=operations)
+        operations = await asyncio.to_thread(self._latencies.operations, self._stretch(request))
+        return pb.ListOperationsResponse(operations=[answers.operation(*one) for one in operations])
 
     async def ListTraces(self, request: pb.ListTracesRequest, context: Context) -> pb.ListTracesResponse:
         if not 0 <= request.page_size <= MAX_PAGE_SIZE:
             raise InvalidFields(page_size=f"must be 0 to {MAX_PAGE_SIZE}")
-        summaries = self._collector.summaries(request.operation, request.page_size or DEFAULT_PAGE_SIZE)
-        return pb.ListTracesResponse(traces=[_summary(summary) for summary in summaries])
+        seconds, end = _seconds(request.window) or inf, _end(request)
+        summaries = self._collector.summaries(
+            request.operation, request.page_size or DEFAULT_PAGE_SIZE, seconds, inf if end is None else end
+        )
+        return pb.ListTracesResponse(traces=[answers.summary(one) for one in summaries])
 
     async def GetTrace(self, request: pb.GetTraceRequest, context: Context) -> pb.GetTraceResponse:
-        return _opened(self._collector.open(request.trace_id))
+        return answers.opened(self._collector.open(request.trace_id.lower()))
+
+    def _stretch(self, request: pb.BlameRequest | pb.BlameTimelineRequest | pb.ListOperationsRequest) -> Stretch:
+        return self._latencies.stretch(_seconds(request.window) or DEFAULT_WINDOW_SECONDS, _end(request))
 
 
 class OtlpTraces(TraceServiceServicer):
@@ -72,97 +81,30 @@ class OtlpTraces(TraceServiceServicer):
         return otlp.ExportTraceServiceResponse(partial_success=partial)
 
 
-def _window(request: pb.BlameRequest | pb.ListOperationsRequest) -> float:
-    window: Duration = request.window
+class OtlpLogs(LogsServiceServicer):
+    """OTLP over gRPC: log lines, of which those are kept that were written for a kept trace."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    async def Export(
+        self, request: otlp_logs.ExportLogsServiceRequest, context: Context
+    ) -> otlp_logs.ExportLogsServiceResponse:
+        refused = self._collector.receive_lines(request.resource_logs)
+        partial = otlp_logs.ExportLogsPartialSuccess(rejected_log_records=refused) if refused else None
+        return otlp_logs.ExportLogsServiceResponse(partial_success=partial)
+
+
+def _seconds(window: Duration) -> float:
+    """Zero where it is unset."""
     seconds = window.seconds + window.nanos / 1e9
-    return seconds if seconds > 0 else DEFAULT_WINDOW_SECONDS
+    if seconds < 0:
+        raise InvalidFields(window="must not be negative")
+    return seconds
 
 
-def _judged(judged: Judged) -> pb.BlameResponse:
-    response = pb.BlameResponse(
-        operation=judged.operation,
-        request_count=judged.requests,
-        latency_ns=judged.latency,
-        median_ns=judged.median,
-        slowest_trace_id=judged.slowest_trace_id,
-        tail_count=judged.blame.in_tail,
-    )
-    if isinstance(judged.blame, Blame):
-        _name(response, judged.blame)
-    return response
-
-
-def _name(response: pb.BlameResponse, blame: Blame) -> None:
-    response.parts.extend(_part(share) for share in blame.shares)
-    response.tail_ns = blame.tail
-    response.typical_trace_id = blame.typical_trace_id
-    response.incomplete_count = blame.incomplete
-    response.ambiguous_count = blame.ambiguous
-    response.dropped_count = blame.dropped
-
-
-def _part(share: BlamedShare) -> pb.BlamedPart:
-    return pb.BlamedPart(
-        label=share.label,
-        duration_ns=share.time,
-        excess_ns=share.excess,
-        low_ns=share.low,
-        high_ns=share.high,
-        tail_ns=share.tail,
-        calls=share.calls,
-    )
-
-
-def _summary(summary: Summary) -> pb.TraceSummary:
-    start = Timestamp()
-    start.FromNanoseconds(summary.start)
-    return pb.TraceSummary(
-        trace_id=summary.trace_id,
-        operation=summary.operation,
-        start_time=start,
-        duration_ns=summary.duration,
-        span_count=summary.span_count,
-        failed=summary.failed,
-    )
-
-
-def _opened(opened: Opened) -> pb.GetTraceResponse:
-    critical: dict[str, int] = {}
-    for span, start, end, _ in opened.path.sections:
-        critical[str(span.span_id)] = critical.get(str(span.span_id), 0) + end - start
-    return pb.GetTraceResponse(
-        summary=_summary(opened.summary),
-        spans=[_span(span, opened.summary.start, critical) for span in _in_depth(opened.spans)],
-        shares=[pb.Share(label=label, duration_ns=time) for label, time in shares(opened.path).items()],
-        incomplete=opened.path.incomplete,
-    )
-
-
-def _in_depth(placed: Sequence[Span]) -> Iterator[Span]:
-    """Each span followed by all below it, siblings by their begin. The first of the placed ones is the root."""
-    below: dict[SpanId | None, list[Span]] = {}
-    for span in placed[1:]:
-        below.setdefault(span.parent_id, []).append(span)
-    shown, stack = {placed[0].span_id}, [placed[0]]
-    while stack:
-        span = stack.pop()
-        yield span
-        children = sorted(below.pop(span.span_id, ()), key=lambda child: child.start, reverse=True)
-        shown.update(child.span_id for child in children)
-        stack += children
-    # A span without a parent here hangs under the root, and a ring of parents is cut; both are drawn last.
-    yield from (span for span in placed if span.span_id not in shown)
-
-
-def _span(span: Span, origin: int, critical: Mapping[str, int]) -> pb.Span:
-    return pb.Span(
-        span_id=str(span.span_id),
-        parent_id=str(span.parent_id or ""),
-        service=span.service,
-        name=span.name,
-        kind=Kind(span.kind).name.lower().replace("_", " "),
-        start_ns=span.start - origin,
-        end_ns=span.end - origin,
-        failed=bool(span.status),
-        critical_ns=critical.get(str(span.span_id), 0),
-    )
+def _end(
+    request: pb.BlameRequest | pb.BlameTimelineRequest | pb.ListOperationsRequest | pb.ListTracesRequest,
+) -> float | None:
+    end = request.end_time
+    return end.seconds + end.nanos / 1e9 if request.HasField("end_time") else None

@@ -6,9 +6,8 @@ from typing import TypeVar
 from neurectomy.vector_search.v1 import vector_search_pb2 as pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceServicer
 from services.runtime.caller import current_principal
-from services.runtime.channels import MAX_MESSAGE
 from services.runtime.errors import CollectionNotFound, InvalidFields, TooLarge
-from services.runtime.scopes import Context
+from services.runtime.scopes import MAX_MESSAGE, Context
 from services.vector_search import messages
 from services.vector_search.collections import Collections
 from services.vector_search.ingest import Document, Documents

@@ -72,7 +72,7 @@ class Failing(AuthServiceServicer):
 async def failing() -> AsyncIterator[tuple[Failing, Services]]:
     """A service inside the same scopes as every other, and the gateway's own way to it."""
     servicer, server = Failing(), grpc.aio.server()  # type: ignore[abstract]  # what it lacks answers UNIMPLEMENTED
-    settings = cast(ServiceSettings, SimpleNamespace(tracing="on"))
+    settings = cast(ServiceSettings, SimpleNamespace(tracing="on", carries_baggage=True))
     scopes = scopes_for("auth", settings, cast(Verifier, None), SpanExport("auth"))
     add_AuthServiceServicer_to_server(servicer, cast(Any, ScopedServer(server, scopes)))
     port = server.add_insecure_port("127.0.0.1:0")

@@ -8,12 +8,13 @@ import grpc
 
 from deploy.local.stack import Stack
 from gateway.reports import Reports
-from gateway.spans import Spans, measure
+from gateway.spans import Ended, Spans, measure
 from neurectomy.traces.v1 import traces_pb2 as pb
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from services.runtime.export import SpanExport
 from services.runtime.span_wire import Kind, Recorded, Span, pack
-from services.runtime.telemetry import Recording, TraceContext
+from services.runtime.telemetry import Recording
+from services.runtime.trace_context import TraceContext
 from services.traces.population import Request
 from tests.conftest import Connect, service_token
 from tests.gateway.clients import SETTLE_SECONDS, World
@@ -25,19 +26,23 @@ METHOD = "/neurectomy.graph.v1.GraphService/BatchTraverse"
 def recording(trace: TraceContext | None = None, child: bytes | None = None) -> Recording:
     """A request with one call to the graph, from 100 us to 900 us."""
     made = Recording("graphql", trace or TraceContext("0" * 31 + "1"))
-    made.add(Recorded(1, 0, Kind.CLIENT, METHOD, 100_000, 800_000, 0, child))
+    made.add(Recorded(1, 0, Kind.CLIENT, METHOD, 100, 800, 0, child))
     return made
 
 
+def ended(made: Recording, latency: int, failed: bool = False) -> Ended:
+    return Ended(made, "query X 00000000", latency, failed)
+
+
 def test_the_shares_of_a_request_sum_to_its_latency() -> None:
-    inside = [Recorded(1, 0, Kind.NEO4J, "traverse", 100_000, 300_000)]
-    child = pack("graph", METHOD, 1 << 40, 600_000, 0, 0, inside)
-    measured = measure(recording(child=child), "query X 00000000", 1_000_000, failed=False)
+    inside = [Recorded(1, 0, Kind.NEO4J, "traverse", 100, 300)]
+    child = pack("graph", METHOD, 1 << 40, 600, 0, 0, inside)
+    measured = measure(ended(recording(child=child), 1_000_000))
     assert measured.shares == {"gateway": 200_000, "graph/wait": 200_000, "graph": 300_000, "graph/neo4j": 300_000}
 
 
 def test_a_call_whose_service_said_nothing_is_owed_by_it_all_the_same() -> None:
-    measured = measure(recording(), "query X 00000000", 1_000_000, failed=False)
+    measured = measure(ended(recording(), 1_000_000))
     assert measured.shares == {"gateway": 200_000, "graph/remote": 800_000}
 
 
@@ -48,7 +53,7 @@ class Kept(SpanExport):
         super().__init__("gateway")
         self.traces: list[tuple[str, list[Span]]] = []
 
-    def spans(self, trace_id: str, spans: Any, epoch: int) -> None:
+    def spans(self, trace_id: str, spans: Any, epoch: int, state: str = "") -> None:
         self.traces.append((trace_id, list(spans)))
 
 
@@ -63,8 +68,8 @@ class Counted(Reports):
 
 
 def end(spans: Spans, latency: int, trace: TraceContext | None = None, failed: bool = False) -> None:
-    made = recording(trace)
-    spans.end(made, measure(made, "query X 00000000", latency, failed), failed)
+    spans.end(ended(recording(trace), latency, failed))
+    spans.judge()
 
 
 def test_every_request_is_counted_and_the_slow_failed_and_asked_for_are_kept() -> None:

@@ -15,6 +15,7 @@ from services.runtime import neo4j, telemetry
 from services.runtime.deadlines import set_budget
 from services.runtime.errors import DeadlineExceeded, Overloaded, StoreUnavailable
 from services.runtime.span_wire import Kind
+from services.runtime.trace_context import extract
 
 # The driver leaves closing to the garbage collector when it is cancelled while it connects.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -154,7 +155,7 @@ async def test_pools_heal_whether_they_saw_the_server_go_or_not(database: neo4j.
 
 
 async def test_spans_name_the_statement_and_its_outcome(database: neo4j.Database) -> None:
-    recording = telemetry.begin("/test", telemetry.extract(None), record=True)
+    recording = telemetry.begin("/test", extract(None), record=True)
     assert recording is not None
     await _one(database)
     set_budget(0.1)

@@ -12,6 +12,7 @@ from services.runtime.span_wire import Kind
 from services.traces.critical_path import Path, Span, by_service, calls, critical_path, place, shares
 
 EXAMPLES = json.loads((File(__file__).parent / "attribution_examples.json").read_text())["cases"]
+BESIDE = (Kind.FOLLOWS, Kind.FIELD)
 FAR = 10**18
 """Nanoseconds between two clocks that have nothing to do with each other."""
 
@@ -24,17 +25,25 @@ def span(
     end: int,
     kind: Kind = Kind.INTERNAL,
     peer: str = "",
+    lag: int = 0,
 ) -> Span:
-    return Span(span_id, parent_id, service, kind, str(span_id), start, end, peer=peer)
+    return Span(span_id, parent_id, service, kind, str(span_id), start, end, peer=peer, lag=lag)
 
 
 def sections(path: Path) -> list[tuple[int | str, int, int]]:
-    return [(span.span_id, start, end) for span, start, end, _ in path.sections]
+    """Span, start and end; what was cut at a loop's lag is one section again."""
+    found: list[tuple[int | str, int, int]] = []
+    for span, start, end, _ in path.sections:
+        if found and found[-1][0] == span.span_id:
+            found[-1] = (span.span_id, start, found[-1][2])
+        else:
+            found.append((span.span_id, start, end))
+    return found
 
 
 def shift(spans: list[Span], by: int) -> list[Span]:
     return [
-        Span(s.span_id, s.parent_id, s.service, s.kind, s.name, s.start + by, s.end + by, peer=s.peer) for s in spans
+        span(s.span_id, s.parent_id, s.service, s.start + by, s.end + by, Kind(s.kind), s.peer, s.lag) for s in spans
     ]
 
 
@@ -63,7 +72,8 @@ def traces(draw: some.DrawFn) -> list[Span]:
     for number in range(1, draw(some.integers(1, 30))):
         start, end = sorted([draw(times), draw(times)])
         service, kind = draw(some.sampled_from(["gateway", "auth", "graph"])), draw(some.sampled_from(Kind))
-        spans.append(span(number, draw(some.integers(0, number - 1)), service, start, end, kind, peer="graph"))
+        parent, lag = draw(some.integers(0, number - 1)), draw(some.integers(0, 4))
+        spans.append(span(number, parent, service, start, end, kind, "graph", lag))
     return spans
 
 
@@ -103,7 +113,7 @@ def test_a_shift_in_time_shifts_the_path_and_changes_no_share(spans: list[Span],
 def literally(span: Span, start: int, end: int, spans: list[Span]) -> list[tuple[int | str, int, int]]:
     """Rules 3 to 6 as they are written, on placed spans: slow and recursive, to compare with."""
     children = [(max(c.start, start), min(c.end, end), c) for c in spans if c.parent_id == span.span_id]
-    blocking = [child for child in children if child[0] < child[1] and child[2].kind != Kind.FOLLOWS]
+    blocking = [child for child in children if child[0] < child[1] and child[2].kind not in BESIDE]
     found, until = [], end
     while fitting := [child for child in blocking if child[1] <= until]:
         child_start, child_end, child = min(fitting, key=lambda c: (-c[1], c[0], c[2].span_id))
@@ -265,6 +275,26 @@ def test_ties_go_to_the_earlier_start_then_to_the_smaller_id() -> None:
     root = span(1, None, "gateway", 0, 50)
     assert sections(critical_path([root, late_start, early_start])) == [(1, 40, 50), (4, 10, 40), (1, 0, 10)]
     assert sections(critical_path([root, early_start, twin])) == [(1, 40, 50), (3, 10, 40), (1, 0, 10)]
+
+
+def test_what_was_waited_for_a_loop_is_owed_by_whoever_kept_it_busy() -> None:
+    root, call = span(1, None, "gateway", 0, 100), span(2, 1, "gateway", 10, 90, Kind.CLIENT, "graph", lag=15)
+    path = critical_path([root, call, span(3, 2, "graph", 30, 70, Kind.SERVER, lag=5)])
+    assert [(start, end, label) for _, start, end, label in path.sections] == [
+        (90, 100, "gateway"),
+        (75, 90, "gateway/loop"),
+        (70, 75, "graph/wait"),
+        (30, 70, "graph"),
+        (25, 30, "graph/loop"),
+        (10, 25, "graph/wait"),
+        (0, 10, "gateway"),
+    ]
+
+
+def test_a_field_that_waits_beside_its_call_owes_nothing() -> None:
+    field, call = span(2, 1, "gateway", 5, 95, Kind.FIELD), span(3, 1, "gateway", 10, 90, Kind.CLIENT, "graph")
+    path = critical_path([span(1, None, "gateway", 0, 100), field, call])
+    assert shares(path) == {"gateway": 20, "graph/remote": 80}
 
 
 def test_rings_are_cut_and_flagged() -> None:

@@ -12,6 +12,7 @@ from neurectomy.vector_search.v1 import vector_search_pb2 as pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
 from services.runtime import span_wire, telemetry
 from services.runtime.span_wire import Kind, Span
+from services.runtime.trace_context import TraceContext, new_trace_id
 from tests.conftest import Connect, Tenant
 from tests.services.vector_search.conftest import NOBODY, clusters, create, points, refusal, upsert
 from tests.services.vector_search.injection import slow_search
@@ -51,7 +52,7 @@ def test_no_rpc_is_forgotten_here() -> None:
 
 async def spans_of(call: Any) -> list[Span]:
     """The spans that the service sent home with the answer, without that of the call itself."""
-    recording = telemetry.begin("test", telemetry.TraceContext(telemetry.new_trace_id()), record=True)
+    recording = telemetry.begin("test", TraceContext(new_trace_id()), record=True)
     assert recording is not None
     await call()
     [client] = recording.spans

@@ -1,0 +1,99 @@
+"""Histograms by window of time and operation: packed, mergeable, the newest kept within a number of bytes."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import TypeAlias
+
+from services.traces.histograms import Histogram
+
+WINDOW_SECONDS = 10
+BLOCK_SECONDS = 300
+MAX_OPERATIONS = 1_000
+OTHER_OPERATIONS = "other operations"
+OVERHEAD = 200
+"""Bytes that a packed histogram takes beside its own."""
+
+Key: TypeAlias = tuple[int, str]
+"""When a window starts, in seconds since 1970, and the operation."""
+
+
+class Windows:
+    """Changed by one thread; questions may come from any, as what is packed never changes."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._windows: dict[int, dict[str, bytes]] = {}
+        self._blocks: dict[Key, tuple[list[bytes], bytes]] = {}
+        self.size = 0
+
+    def add(self, start: int, operation: str, histogram: Histogram) -> Key:
+        """Merge these requests into their window. Returns where they went."""
+        start -= start % WINDOW_SECONDS
+        window = self._windows.setdefault(start, {})
+        name = operation if operation in window or len(window) < MAX_OPERATIONS else OTHER_OPERATIONS
+        if name in window:
+            merged = Histogram.unpack(window[name])
+            merged.merge(histogram)
+            histogram = merged
+        self.put((start, name), histogram.pack())
+        return start, name
+
+    def put(self, key: Key, packed: bytes) -> None:
+        """Set what a window holds of an operation."""
+        window = self._windows.setdefault(key[0], {})
+        self.size += OVERHEAD + len(packed) - (OVERHEAD + len(window[key[1]]) if key[1] in window else 0)
+        window[key[1]] = packed
+
+    def get(self, key: Key) -> bytes | None:
+        """What a window holds of an operation."""
+        return self._windows.get(key[0], {}).get(key[1])
+
+    def forget(self, before: float) -> int:
+        """Drop what ended before then, and the oldest while there is too much. Returns where what is left starts."""
+        for start in sorted(self._windows):
+            if start + WINDOW_SECONDS >= before and self.size <= self._max_bytes:
+                return start
+            self.size -= sum(OVERHEAD + len(packed) for packed in self._windows.pop(start).values())
+            self._forget_block(start)
+        return int(before)
+
+    def _forget_block(self, start: int) -> None:
+        for key in [key for key in self._blocks if key[0] <= start - BLOCK_SECONDS]:
+            del self._blocks[key]
+
+    def operations(self, low: float, high: float) -> set[str]:
+        """The operations with requests between two times."""
+        return {operation for start in self._starts(low, high) for operation in list(self._windows.get(start, ()))}
+
+    def merged(self, operation: str, low: float, high: float) -> Histogram:
+        """All requests of an operation, or of all where it is empty, in the windows that touch low..high."""
+        return _merged(self._pieces(operation, low, high))
+
+    def _starts(self, low: float, high: float) -> list[int]:
+        return sorted(start for start in list(self._windows) if start + WINDOW_SECONDS > low and start < high)
+
+    def _pieces(self, operation: str, low: float, high: float) -> Iterator[bytes]:
+        """Whole blocks are merged once and remembered, so that a day is not 8,640 windows each time."""
+        for block, starts in groupby(self._starts(low, high), key=lambda start: start - start % BLOCK_SECONDS):
+            pieces = [piece for start in starts for piece in self._packed(start, operation)]
+            if low <= block and block + BLOCK_SECONDS <= high and len(pieces) > 1:
+                yield self._block((block, operation), pieces)
+            else:
+                yield from pieces
+
+    def _packed(self, start: int, operation: str) -> list[bytes]:
+        window = self._windows.get(start, {})
+        return [window[operation]] if operation in window else [] if operation else list(window.values())
+
+    def _block(self, key: Key, pieces: list[bytes]) -> bytes:
+        known = self._blocks.get(key)
+        if known is None or known[0] != pieces:
+            known = self._blocks[key] = pieces, _merged(pieces).pack()
+        return known[1]
+
+
+def _merged(pieces: Iterable[bytes]) -> Histogram:
+    merged = Histogram()
+    for piece in pieces:
+        merged.merge(Histogram.unpack(piece))
+    return merged
