@@ -20,13 +20,12 @@ from gateway.reports import Reports
 from services.runtime.background import in_background
 from services.runtime.export import SpanExport
 from services.runtime.outcomes import UNKNOWN
-from services.runtime.span_wire import OK, Kind, Span, call_spans
+from services.runtime.span_wire import DROPPED, OK, Kind, Span, add_span
 from services.runtime.telemetry import Recording
 from services.traces.critical_path import Path, calls, critical_path, shares
 from services.traces.population import Request
 
 SERVICE = "gateway"
-DROPPED = "neurectomy.spans.dropped"
 MAX_OPERATIONS = 1_000
 SAMPLED_OF = 1_000
 KEPT_PER_SECOND, KEPT_AT_ONCE = 10.0, 50.0
@@ -65,7 +64,7 @@ def measure(ended: Ended) -> Measured:
     root = Span(recording.base, None, SERVICE, Kind.SERVER, operation, 0, latency, UNKNOWN if failed else OK)
     spans = [root]
     for recorded in recording.spans:
-        spans += call_spans(recording.base, SERVICE, recorded, 0)
+        add_span(spans, recording.base, SERVICE, recorded, 0)
     path = critical_path(spans)
     return Measured(operation, spans, path, latency, shares(path))
 

@@ -114,6 +114,8 @@ class Addresses:
                     "NEO4J_PASSWORD": self.secrets.neo4j,
                     "AGENT_STORE_TARGET": self.targets["agent_store"],
                 }
+            case "traces":
+                return {"TRACES_FOLDER": str(self.state.path / name)}
             case "gateway":
                 targets = {f"{service.upper()}_TARGET": target for service, target in self.targets.items()}
                 page = {"GRAPHIQL_ASSETS": str(graphiql.page())}

@@ -32,9 +32,11 @@ SPAN_KINDS = {
 }
 
 
-def readable(trace_id: int, span: Span, epoch: int, state: TraceState, resource: Resource) -> ReadableSpan:
+def readable(
+    trace_id: int, span: Span, epoch: int, state: TraceState, resource: Resource, limits: SpanLimits
+) -> ReadableSpan:
     """The span; `epoch` is what must be added to its times to make them nanoseconds since 1970."""
-    limits, kind = _limits(), Kind(span.kind)
+    kind = Kind(span.kind)
     parent = None
     if span.parent_id:
         parent = SpanContext(trace_id, int(span.parent_id), kind == Kind.SERVER, SAMPLED, state)
@@ -73,11 +75,6 @@ def _identity(service: str, instance: int) -> dict[str, Any]:
         "service.version": version(NAMESPACE),
         "service.instance.id": f"{service}-{instance:08x}",
     }
-
-
-@lru_cache(maxsize=1)
-def _limits() -> SpanLimits:
-    return SpanLimits()
 
 
 def _status(span: Span, kind: Kind) -> Status:

@@ -15,9 +15,9 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from services.runtime.errors import TraceNotFound
 from services.runtime.span_wire import Span
-from services.traces import otlp
+from services.traces import metrics, otlp
 from services.traces.critical_path import Path, SpanId, critical_path, labels, place
-from services.traces.kept import Summary, Trace, pack_line
+from services.traces.kept import Pool, Summary, Trace, pack_line
 from services.traces.otlp import Line
 from services.traces.recent import Recent
 
@@ -38,28 +38,6 @@ class Opened:
     lines: list[Line]
 
 
-class Pool:
-    """Traces that are held against the same number of bytes, in the order in which they came."""
-
-    def __init__(self) -> None:
-        self.traces: dict[str, Trace] = {}
-        self.size = 0
-
-    def add(self, trace: Trace) -> None:
-        """Hold a trace."""
-        self.traces[trace.trace_id] = trace
-        self.size += trace.size
-
-    def remove(self, trace: Trace) -> None:
-        """Let a trace go."""
-        del self.traces[trace.trace_id]
-        self.size -= trace.size
-
-    def oldest(self) -> Trace | None:
-        """The one that came first."""
-        return next(iter(self.traces.values()), None)
-
-
 class Collector:
     """Kept traces by id, in the order in which their first span came."""
 
@@ -69,25 +47,27 @@ class Collector:
         self._clock = clock
         self._recent = Recent(max_bytes // LINES_PART)
         self._own, self._others = Pool(), Pool()
-
-    @property
-    def size(self) -> int:
-        """Bytes held."""
-        return self._own.size + self._others.size + self._recent.size
+        self._changed: set[str] = set()
 
     def receive(self, batches: Iterable[trace_pb2.ResourceSpans]) -> int:
         """Keep what an exporter sent; a span that comes twice counts once. Returns how many spans were refused."""
-        refused = sum(not self._keep(trace_id, span) for trace_id, span in otlp.spans(batches))
+        kept = [self._keep(trace_id, span) for trace_id, span in otlp.spans(batches)]
         self.forget()
-        return refused
+        metrics.spans_received.inc(len(kept))
+        metrics.spans_refused.inc(kept.count(False))
+        return kept.count(False)
 
     def receive_lines(self, batches: Iterable[logs_pb2.ResourceLogs]) -> int:
         """Keep the lines that were written for some trace. Returns how many of them were refused."""
-        refused = sum(not self._keep_line(trace_id, line) for trace_id, line in otlp.lines(batches) if trace_id)
+        kept = [self._keep_line(trace_id, line) for trace_id, line in otlp.lines(batches) if trace_id]
         self.forget()
-        return refused
+        metrics.lines_received.inc(len(kept))
+        metrics.lines_refused.inc(kept.count(False))
+        return kept.count(False)
 
     def _keep(self, trace_id: str, span: Span) -> bool:
+        if not otlp.is_valid(trace_id, span):
+            return False
         trace = self._find(trace_id) or self._begin(trace_id)
         with self._changing(trace):
             return trace.add_span(span, self._max_bytes // TRACES_IN_FULL)
@@ -110,6 +90,7 @@ class Collector:
     def _changing(self, trace: Trace) -> Iterator[None]:
         """What grows here is counted, and counts as ours from its first span of ours on."""
         pool, before = self._pool(trace), trace.size
+        self._changed.add(trace.trace_id)
         yield
         pool.size += trace.size - before
         if not trace.span_count:
@@ -128,17 +109,45 @@ class Collector:
         """Drop what is too old, and the oldest while there is too much."""
         for pool in (self._own, self._others):
             while (trace := pool.oldest()) and trace.arrived < self._clock() - self._kept_seconds:
-                pool.remove(trace)
+                self._evict(pool, trace)
         while self._own.size + self._others.size > self._max_bytes:
             pool = self._others if self._others.size > self._max_bytes // 2 else self._own
-            pool.remove(next(iter(pool.traces.values())))
+            self._evict(pool, next(iter(pool.traces.values())))
+
+    def _evict(self, pool: Pool, trace: Trace) -> None:
+        pool.remove(trace)
+        self._changed.add(trace.trace_id)
+        metrics.traces_evicted.inc()
+
+    def changes(self) -> dict[str, tuple[float, bytes] | None]:
+        """What has changed since it was last asked: by id, when it came and its packed content, or None if it went."""
+        changed, self._changed = self._changed, set()
+        found = {trace_id: self._find(trace_id) for trace_id in changed}
+        return {trace_id: (trace.arrived, trace.pack()) if trace else None for trace_id, trace in found.items()}
+
+    def put_back(self, trace_ids: Iterable[str]) -> None:
+        """Count these as changed again: they could not be written."""
+        self._changed.update(trace_ids)
+
+    def restore(self, traces: Iterable[tuple[str, float, bytes]]) -> int:
+        """Take up what was written. Returns how many rows could not be read."""
+        unreadable = 0
+        for row in traces:
+            try:
+                trace = Trace.unpack(*row)
+            except ValueError:
+                unreadable += 1
+            else:
+                self._pool(trace).add(trace)
+        self.forget()
+        return unreadable
 
     def summaries(self, operation: str, limit: int, seconds: float = inf, end: float = inf) -> list[Summary]:
         """The slowest kept traces of an operation, or of all where it is empty: those that began in so many seconds up
         to an end, or to now.
         """
         low = (end if isfinite(end) else self._clock()) - seconds
-        found = (trace.summary() for pool in (self._own, self._others) for trace in pool.traces.values())
+        found = (trace.summary() for pool in (self._own, self._others) for trace in list(pool.traces.values()))
         matching = [one for one in found if operation in ("", one.operation) and low <= one.start / 1e9 < end]
         return sorted(matching, key=lambda one: (-one.duration, one.trace_id))[:limit]
 
@@ -149,3 +158,18 @@ class Collector:
             raise TraceNotFound(trace_id)
         spans = trace.spans()
         return Opened(trace.summary(), place(spans), critical_path(spans), labels(spans), trace.lines())
+
+    @property
+    def trace_count(self) -> int:
+        """How many traces are held."""
+        return len(self._own.traces) + len(self._others.traces)
+
+    @property
+    def line_count(self) -> int:
+        """How many log lines are held, with their traces and before these."""
+        return self._own.line_count + self._others.line_count + self._recent.count
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return self._own.size + self._others.size + self._recent.size

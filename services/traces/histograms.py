@@ -7,8 +7,9 @@ bucket that the true value is in. So it is off by less than 2.93 %, whatever the
 faster and slower requests share the end buckets. The parts by label still sum to the quantile exactly.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
-from math import log2
+from math import ceil
 from random import Random
 from typing import Annotated, Any, TypeAlias
 
@@ -46,13 +47,15 @@ _WireBucket: TypeAlias = tuple[
 _Wire: TypeAlias = tuple[int, list[str], list[_WireBucket]]
 
 
+_BOUNDS = [ceil(FLOOR * 2 ** (place / PER_DOUBLING)) for place in range(1, LAST + 1)]
+"""Where each place but the first begins: a search among these is quicker than a logarithm, and exact."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Wire).decode
 
 
 def bucket_of(latency: int) -> int:
     """The place of a latency in nanoseconds on the fixed logarithmic scale."""
-    return min(int(log2(latency / FLOOR) * PER_DOUBLING), LAST) if latency > FLOOR else 0
+    return bisect_right(_BOUNDS, latency)
 
 
 @dataclass(slots=True)
@@ -64,8 +67,11 @@ class Histogram:
 
     def add(self, request: Request) -> None:
         """Count one more request."""
-        self._bucket(bucket_of(request.latency)).add(request)
-        if not request.shares.keys() <= self.labels:
+        place = bisect_right(_BOUNDS, request.latency)
+        group = self.buckets.get(place)
+        if group is None:
+            group = self.buckets[place] = Group()
+        if group.add(request):
             self._admit(set(request.shares))
 
     def merge(self, other: "Histogram") -> None:

@@ -1,4 +1,4 @@
-"""One kept trace: its spans and the log lines that were written for it, packed, so that its size is known."""
+"""A kept trace and a pool of them. Spans and log lines are packed, so that their size is known."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -81,11 +81,11 @@ class Trace:
 
     def spans(self) -> list[Span]:
         """In the order in which they came."""
-        return [_span(packed) for packed in self._spans.values()]
+        return [_span(packed) for packed in list(self._spans.values())]
 
     def lines(self) -> list[Line]:
         """The oldest first."""
-        return sorted((_line(packed) for packed in self._lines), key=lambda line: line.time)
+        return sorted((_line(packed) for packed in list(self._lines)), key=lambda line: line.time)
 
     def summary(self) -> Summary:
         """Remembered until there is another span."""
@@ -115,6 +115,33 @@ class Trace:
         trace._lines = dict.fromkeys(lines)
         trace.size = sum(map(_weight, (*trace._spans.values(), *trace._lines)))
         return trace
+
+
+class Pool:
+    """Traces that are held against the same number of bytes, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.traces: dict[str, Trace] = {}
+        self.size = 0
+
+    def add(self, trace: Trace) -> None:
+        """Hold a trace."""
+        self.traces[trace.trace_id] = trace
+        self.size += trace.size
+
+    def remove(self, trace: Trace) -> None:
+        """Let a trace go."""
+        del self.traces[trace.trace_id]
+        self.size -= trace.size
+
+    @property
+    def line_count(self) -> int:
+        """How many log lines are held."""
+        return sum(trace.line_count for trace in list(self.traces.values()))
+
+    def oldest(self) -> Trace | None:
+        """The one that came first."""
+        return next(iter(self.traces.values()), None)
 
 
 def pack_line(line: Line) -> bytes:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from random import Random
 
 from services.runtime.errors import InvalidFields, OperationNotFound
+from services.traces import metrics
 from services.traces.attribution import MEDIAN, Blame, TooFew, blame, coverage, split
 from services.traces.histograms import Histogram
 from services.traces.population import Population
-from services.traces.windows import WINDOW_SECONDS, Windows
+from services.traces.windows import WINDOW_SECONDS, Key, Windows
 
 MAX_SOURCES = 10_000
 MAX_STEPS = 360
@@ -72,6 +73,7 @@ class Latencies:
         self._clock = clock
         self._windows = Windows(max_bytes)
         self._sequences: OrderedDict[str, int] = OrderedDict()
+        self._changed: set[str] = set()
 
     def report(self, source: str, sequence: int, reports: Iterable[Report]) -> bool:
         """Add what a source saw since its last report; a sequence number that was seen adds nothing, and is False.
@@ -81,23 +83,56 @@ class Latencies:
         if not source or sequence <= 0:
             raise InvalidFields(source="must not be empty", sequence="must be positive")
         if sequence <= self._sequences.get(source, 0):
+            metrics.reports_repeated.inc()
             return False
         decoded = [(report, _decode(report.histogram)) for report in reports]
         self._remember(source, sequence)
+        now = int(self._clock())  # no request has ended in the future: a source whose clock is ahead is put right
         for report, histogram in decoded:
-            self._windows.add(self._not_ahead(report.start), report.operation, histogram)
-        self._windows.forget(self._clock() - self._kept_seconds)
+            self._add(report.operation, min(report.start, now), histogram)
+        self.forget()
+        metrics.reports_received.inc()
         return True
 
     def _remember(self, source: str, sequence: int) -> None:
         self._sequences[source] = sequence
         self._sequences.move_to_end(source)
+        self._changed.add(source)
         if len(self._sequences) > MAX_SOURCES:
-            self._sequences.popitem(last=False)
+            self._changed.add(self._sequences.popitem(last=False)[0])
 
-    def _not_ahead(self, start: int) -> int:
-        """No request has ended in the future: a source whose clock is ahead is put right."""
-        return min(start, int(self._clock()))
+    def _add(self, operation: str, start: int, histogram: Histogram) -> None:
+        if start + WINDOW_SECONDS < self._clock() - self._kept_seconds:
+            metrics.windows_too_old.inc()
+        else:
+            self._windows.add(start, operation, histogram)
+
+    def forget(self) -> None:
+        """Drop what is too old, and the oldest while there is too much."""
+        self._windows.forget(self._clock() - self._kept_seconds)
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return self._windows.size
+
+    def changes(self) -> tuple[dict[Key, bytes | None], dict[str, int | None]]:
+        """What has changed since it was last asked: packed windows, and sources with their sequence numbers."""
+        windows, self._windows.changed = self._windows.changed, set()
+        sources, self._changed = self._changed, set()
+        return {key: self._windows.get(key) for key in windows}, {key: self._sequences.get(key) for key in sources}
+
+    def put_back(self, windows: Iterable[Key], sources: Iterable[str]) -> None:
+        """Count these as changed again: they could not be written."""
+        self._windows.changed.update(windows)
+        self._changed.update(sources)
+
+    def restore(self, sources: Iterable[tuple[str, int]], windows: Iterable[tuple[int, str, bytes]]) -> int:
+        """Take up what was written. Returns how many rows could not be read."""
+        self._sequences.update(sources)
+        unreadable = sum(not self._windows.restore((start, operation), packed) for start, operation, packed in windows)
+        self.forget()
+        return unreadable
 
     def stretch(self, seconds: float, end: float | None = None) -> Stretch:
         """So many seconds up to an end, or to now; not further back than anything is kept."""

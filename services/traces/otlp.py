@@ -25,6 +25,8 @@ SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 MAX_TEXT = 8_000
 """Characters; what is longer is cut."""
 MAX_ATTRIBUTES = 128
+LATEST = 2**63 - 1
+"""Nanoseconds since 1970, in the year 2262."""
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -56,6 +58,11 @@ def lines(batches: Iterable[logs_pb2.ResourceLogs]) -> Iterator[tuple[str, Line]
         for scope in batch.scope_logs:
             for record in scope.log_records:
                 yield record.trace_id.hex(), _line(service, record)
+
+
+def is_valid(trace_id: str, span: Span) -> bool:
+    """Whether its ids and times are such as OTLP has them, and can be answered with."""
+    return len(trace_id) == 32 and len(str(span.span_id)) == 16 and span.end <= LATEST
 
 
 def is_own(span: Span) -> bool:
@@ -96,7 +103,7 @@ def _kind(span: trace_pb2.Span, attributes: Attributes) -> int:
 
 def _line(service: str, record: logs_pb2.LogRecord) -> Line:
     return Line(
-        time=record.time_unix_nano or record.observed_time_unix_nano,
+        time=min(record.time_unix_nano or record.observed_time_unix_nano, LATEST),
         service=service,
         severity=_severity(record),
         text=_text(_value(record.body)),

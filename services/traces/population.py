@@ -75,29 +75,31 @@ class Group:
         """As if its latencies lay evenly between its fastest (0) and its slowest (1); exact where all are equal."""
         return self.fastest + round((self.slowest - self.fastest) * part)
 
-    def add(self, request: Request) -> None:
-        """Count one more request."""
+    def add(self, request: Request) -> bool:
+        """Count one more request. True when some label is new here. A gateway does this for every request."""
         latency, weight, shares, calls, trace_id, incomplete, ambiguous, dropped = request
         self.count += 1
         self.weight += weight
-        self.latency += weight * latency
+        self.latency += latency * weight
         if latency < self.fastest:
             self.fastest = latency
         if latency > self.slowest:
             self.slowest = latency
         if trace_id and (latency, trace_id) > self.exemplar:
             self.exemplar = (latency, trace_id)
-        self.incomplete += weight * incomplete
-        self.ambiguous += weight * ambiguous
-        self.dropped += dropped
-        parts, scale, half = self.parts, latency or 1, latency // 2
+        if incomplete or ambiguous or dropped:
+            self.incomplete += weight * incomplete
+            self.ambiguous += weight * ambiguous
+            self.dropped += dropped
+        parts, scale, half, known, calls_of = self.parts, latency or 1, latency // 2, True, calls.get
         for label, time in shares.items():
-            part = parts.get(label)
-            if part is None:
-                part = parts[label] = Part()
-            part.time += weight * time
-            part.calls += weight * calls.get(label, 0)
-            part.squares += weight * ((time * FULL + half) // scale) ** 2
+            if label not in parts:
+                parts[label], known = Part(), False
+            part, fraction = parts[label], (time * FULL + half) // scale
+            part.time += time * weight
+            part.calls += calls_of(label, 0) * weight
+            part.squares += fraction * fraction * weight
+        return not known
 
     def merge(self, other: "Group") -> None:
         """Add the other's sums to these."""

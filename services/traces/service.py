@@ -1,6 +1,7 @@
 """The RPCs of the traces service, ours and OTLP's: proto in, call, proto out."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from math import inf
 
 from google.protobuf.duration_pb2 import Duration
@@ -23,22 +24,33 @@ DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 50, 1_000
 DEFAULT_STEPS = 30
 
 
+Saved = Callable[[], Awaitable[None]]
+"""Returns when what has changed until now survives a restart."""
+
+
+async def _in_memory() -> None:
+    """For a service that keeps nothing."""
+
+
 class Traces(TracesServiceServicer):
     """See the proto for what each RPC does. Questions are answered in threads: a day of latencies takes its time."""
 
-    def __init__(self, latencies: Latencies, collector: Collector) -> None:
+    def __init__(self, latencies: Latencies, collector: Collector, saved: Saved = _in_memory) -> None:
         self._latencies = latencies
         self._collector = collector
+        self._saved = saved
 
     async def ReportLatency(self, request: pb.ReportLatencyRequest, context: Context) -> pb.ReportLatencyResponse:
         reports = [Report(each.operation, each.start_time.seconds, each.histogram) for each in request.windows]
         self._latencies.report(request.source, request.sequence, reports)
+        await self._saved()  # also when it was seen before: that may not be written yet
         return pb.ReportLatencyResponse()
 
     async def Blame(self, request: pb.BlameRequest, context: Context) -> pb.BlameResponse:
         percentile = request.percentile or DEFAULT_PERCENTILE
         stretch = self._stretch(request)
-        return answers.judged(await asyncio.to_thread(self._latencies.blame, request.operation, percentile, stretch))
+        judged = await asyncio.to_thread(self._latencies.blame, request.operation, percentile, stretch)
+        return answers.judged(judged)
 
     async def BlameTimeline(self, request: pb.BlameTimelineRequest, context: Context) -> pb.BlameTimelineResponse:
         if not 0 <= request.steps <= MAX_STEPS:
@@ -55,13 +67,12 @@ class Traces(TracesServiceServicer):
         if not 0 <= request.page_size <= MAX_PAGE_SIZE:
             raise InvalidFields(page_size=f"must be 0 to {MAX_PAGE_SIZE}")
         seconds, end = _seconds(request.window) or inf, _end(request)
-        summaries = self._collector.summaries(
-            request.operation, request.page_size or DEFAULT_PAGE_SIZE, seconds, inf if end is None else end
-        )
+        question = request.operation, request.page_size or DEFAULT_PAGE_SIZE, seconds, inf if end is None else end
+        summaries = await asyncio.to_thread(self._collector.summaries, *question)
         return pb.ListTracesResponse(traces=[answers.summary(one) for one in summaries])
 
     async def GetTrace(self, request: pb.GetTraceRequest, context: Context) -> pb.GetTraceResponse:
-        return answers.opened(self._collector.open(request.trace_id.lower()))
+        return answers.opened(await asyncio.to_thread(self._collector.open, request.trace_id.lower()))
 
     def _stretch(self, request: pb.BlameRequest | pb.BlameTimelineRequest | pb.ListOperationsRequest) -> Stretch:
         return self._latencies.stretch(_seconds(request.window) or DEFAULT_WINDOW_SECONDS, _end(request))
@@ -70,13 +81,15 @@ class Traces(TracesServiceServicer):
 class OtlpTraces(TraceServiceServicer):
     """OTLP over gRPC, from our own processes and from anyone else's."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, saved: Saved = _in_memory) -> None:
         self._collector = collector
+        self._saved = saved
 
     async def Export(
         self, request: otlp.ExportTraceServiceRequest, context: Context
     ) -> otlp.ExportTraceServiceResponse:
         refused = self._collector.receive(request.resource_spans)
+        await self._saved()
         partial = otlp.ExportTracePartialSuccess(rejected_spans=refused) if refused else None
         return otlp.ExportTraceServiceResponse(partial_success=partial)
 
@@ -84,13 +97,15 @@ class OtlpTraces(TraceServiceServicer):
 class OtlpLogs(LogsServiceServicer):
     """OTLP over gRPC: log lines, of which those are kept that were written for a kept trace."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, saved: Saved = _in_memory) -> None:
         self._collector = collector
+        self._saved = saved
 
     async def Export(
         self, request: otlp_logs.ExportLogsServiceRequest, context: Context
     ) -> otlp_logs.ExportLogsServiceResponse:
         refused = self._collector.receive_lines(request.resource_logs)
+        await self._saved()
         partial = otlp_logs.ExportLogsPartialSuccess(rejected_log_records=refused) if refused else None
         return otlp_logs.ExportLogsServiceResponse(partial_success=partial)
 

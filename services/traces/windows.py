@@ -25,6 +25,8 @@ class Windows:
         self._windows: dict[int, dict[str, bytes]] = {}
         self._blocks: dict[Key, tuple[list[bytes], bytes]] = {}
         self.size = 0
+        self.changed: set[Key] = set()
+        """What is to be written down."""
 
     def add(self, start: int, operation: str, histogram: Histogram) -> Key:
         """Merge these requests into their window. Returns where they went."""
@@ -41,23 +43,35 @@ class Windows:
     def put(self, key: Key, packed: bytes) -> None:
         """Set what a window holds of an operation."""
         window = self._windows.setdefault(key[0], {})
+        self.changed.add(key)
         self.size += OVERHEAD + len(packed) - (OVERHEAD + len(window[key[1]]) if key[1] in window else 0)
         window[key[1]] = packed
+
+    def restore(self, key: Key, packed: bytes) -> bool:
+        """Take up what was written. False when it cannot be read."""
+        try:
+            Histogram.unpack(packed)
+        except ValueError:
+            return False
+        self.put(key, packed)
+        self.changed.discard(key)
+        return True
 
     def get(self, key: Key) -> bytes | None:
         """What a window holds of an operation."""
         return self._windows.get(key[0], {}).get(key[1])
 
-    def forget(self, before: float) -> int:
-        """Drop what ended before then, and the oldest while there is too much. Returns where what is left starts."""
+    def forget(self, before: float) -> None:
+        """Drop what ended before then, and the oldest while there is too much."""
         for start in sorted(self._windows):
             if start + WINDOW_SECONDS >= before and self.size <= self._max_bytes:
-                return start
-            self.size -= sum(OVERHEAD + len(packed) for packed in self._windows.pop(start).values())
-            self._forget_block(start)
-        return int(before)
+                break
+            self._drop(start)
 
-    def _forget_block(self, start: int) -> None:
+    def _drop(self, start: int) -> None:
+        window = self._windows.pop(start)
+        self.size -= sum(OVERHEAD + len(packed) for packed in window.values())
+        self.changed.update((start, operation) for operation in window)
         for key in [key for key in self._blocks if key[0] <= start - BLOCK_SECONDS]:
             del self._blocks[key]
 

@@ -13,8 +13,6 @@ import orjson
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from deploy.local import ports, valkey
 from deploy.local.processes import Supervised
@@ -22,6 +20,7 @@ from deploy.local.state import State
 from services.runtime import postgres
 from services.runtime.events import Event, Feed, Position, Relay, Wake, stream_key
 from services.runtime.postgres import Database, Statements
+from services.runtime.redis import connect
 
 if TYPE_CHECKING:
     from deploy.local.stack import Stack
@@ -51,7 +50,7 @@ async def database(stack: "Stack") -> AsyncIterator[Database]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def redis(stack: "Stack") -> AsyncIterator[Redis]:
-    async with Redis.from_url(stack.redis_url) as client:
+    async with connect(stack.redis_url) as client:
         yield client
 
 
@@ -303,8 +302,7 @@ async def test_a_stream_keeps_the_newest(database: Database, redis: Redis, organ
 async def test_redis_may_be_down_and_misses_nothing(database: Database, organization_id: UUID, tmp_path: Path) -> None:
     state, port = State(tmp_path), ports.settle({"valkey": 0})["valkey"]
     server = Supervised(valkey.prepare(state, port))
-    retry = Retry(NoBackoff(), retries=0)
-    async with Redis.from_url(valkey.url(state.secret("valkey"), port), retry=retry) as redis:
+    async with connect(valkey.url(state.secret("valkey"), port)) as redis:
         relay, service = await relay_from(database, await now(database), redis)
         async with relay.running():
             for revision in (1, 2):
