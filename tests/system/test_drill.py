@@ -35,6 +35,7 @@ from tests.system.drill import marks, naive
 from tests.system.drill.cases import GUILTY, INNOCENT, MS, SLOW, Case, Drill, round_of
 
 MOST_ROUNDS = 12
+"""Where the machine is busy with something else all the time, there is nothing to be seen."""
 RATE, WARM_UP_SECONDS, CONNECTIONS = 55.0, 5.0, 12
 NOTHING = 10 * MS
 """Far below what whoever counts the unseen delays gives to each of them; what is above zero is the machine's."""
@@ -121,6 +122,9 @@ async def test_blame_names_the_guilty_and_gives_the_hidden_nothing(
     assert 0.75 * SLOW * MS <= excess[label] <= 1.5 * SLOW * MS
     hidden = {name for name, branch in marks.LABELS.items() if branch != marks.LABELS[label]}
     assert {name: excess[name] for name in hidden & excess.keys() if excess[name] > NOTHING} == {}
+    surely_more = {part.label for part in answer.parts if part.excess_low_ns > NOTHING}
+    assert label in surely_more
+    assert not surely_more & hidden
 
 
 def test_whoever_takes_each_service_by_itself_is_misled(drilled: Drill) -> None:

@@ -33,6 +33,7 @@ _redis: list[Redis] = []
 def slow_down() -> None:
     """From now on, this process is slow where it is told to be."""
     changes.connect = _remembering(changes.connect)  # type: ignore[assignment]
+    Redis.execute_command = _slow_command(Redis.execute_command)  # type: ignore[method-assign]
     Loader.__init__ = _with_branches(Loader.__init__)  # type: ignore[method-assign]
 
 
@@ -73,9 +74,15 @@ async def _resolver() -> None:
 
 async def _command() -> None:
     await _held("redis")
-    with span(Kind.REDIS, "GET"):
+    await _redis[0].get(KEY)
+
+
+def _slow_command(execute: Any) -> Any:
+    async def execute_slowly(self: Redis, *arguments: Any, **options: Any) -> Any:
         await asyncio.sleep(marks.seconds(current_trace_id(), "gateway/redis"))
-        await _redis[0].get(KEY)
+        return await execute(self, *arguments, **options)
+
+    return execute_slowly
 
 
 async def _held(branch: str, delay: float = 0.0) -> None:
