@@ -15,6 +15,7 @@ from services.runtime.span_wire import OK, Kind, Span
 
 NAMESPACE = "neurectomy"
 ERROR_TYPE = "error.type"
+LOOP_LAG = "neurectomy.loop_lag_ns"
 SCOPE = InstrumentationScope(NAMESPACE, version(NAMESPACE))
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
@@ -32,11 +33,14 @@ SPAN_KINDS = {
 }
 
 
+_KINDS = frozenset(Kind)
+
+
 def readable(
     trace_id: int, span: Span, epoch: int, state: TraceState, resource: Resource, limits: SpanLimits
 ) -> ReadableSpan:
     """The span; `epoch` is what must be added to its times to make them nanoseconds since 1970."""
-    kind = Kind(span.kind)
+    kind = Kind(span.kind) if span.kind in _KINDS else Kind.INTERNAL
     parent = None
     if span.parent_id:
         parent = SpanContext(trace_id, int(span.parent_id), kind == Kind.SERVER, SAMPLED, state)
@@ -88,6 +92,8 @@ def _attributes(span: Span, kind: Kind) -> dict[str, Any]:
     attributes = {"neurectomy.kind": int(kind), **_subject(span, kind), **(span.attributes or {})}
     if span.peer:
         attributes |= {"peer.service": span.peer, "service.peer.name": span.peer}
+    if span.lag:
+        attributes[LOOP_LAG] = span.lag
     if span.status != OK:
         attributes.setdefault(ERROR_TYPE, CODES.get(span.status, str(span.status)))
     return attributes

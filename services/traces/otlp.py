@@ -11,6 +11,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from services.runtime.span_wire import Kind, Span
 
 KIND_ATTRIBUTE = "neurectomy.kind"
+LOOP_LAG = "neurectomy.loop_lag_ns"
 STATUS_ATTRIBUTE = "otel.status_description"
 """Where OpenTelemetry puts the text of a status in formats that have no room of their own for it."""
 STORES = {"postgresql": Kind.POSTGRES, "neo4j": Kind.NEO4J, "redis": Kind.REDIS}
@@ -89,6 +90,7 @@ def _span(service: str, span: trace_pb2.Span) -> Span:
         status=int(span.status.code == trace_pb2.Status.STATUS_CODE_ERROR),
         attributes=attributes,
         peer=str(attributes.get("peer.service", "")),
+        lag=_natural(attributes.get(LOOP_LAG)),
     )
 
 
@@ -99,6 +101,10 @@ def _kind(span: trace_pb2.Span, attributes: Attributes) -> int:
         return own
     system = attributes.get("db.system.name") or attributes.get("db.system")
     return STORES.get(str(system)) or RPC_KINDS.get(span.kind, Kind.INTERNAL)
+
+
+def _natural(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _line(service: str, record: logs_pb2.LogRecord) -> Line:

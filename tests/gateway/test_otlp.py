@@ -8,14 +8,18 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
+import pytest
 from opentelemetry.proto.trace.v1 import trace_pb2 as otlp
 
 from deploy.local.stack import Stack
 from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
+from tests.conftest import Connect, service_token
 from tests.gateway.clients import SETTLE_SECONDS, Client, World
 from tests.gateway.running import gateway, listening
 from tests.gateway.test_queries import SHOW
+from tests.gateway.test_spans import kept_trace
 from tests.services.runtime.otlp_sinks import grpc_sink, values
 
 PARENT = "b7ad6b7169203331"
@@ -135,3 +139,18 @@ async def test_queries_are_answered_while_the_back_end_hangs(stack: Stack, world
                 headers = {"traceparent": f"00-{uuid4().hex}-{PARENT}-01"}
                 assert "errors" not in (await client.post({"query": SHOW}, **headers)).json()
             assert sink.arrived.is_set()
+
+
+async def test_a_strangers_trace_and_its_log_lines_reach_the_traces_service(stack: Stack, connect_as: Connect) -> None:
+    traces = connect_as(TracesServiceStub, await service_token(stack, "cli"))
+    trace_id = uuid4().hex
+    async with grpc.aio.insecure_channel(stack.targets["auth"]) as channel:
+        metadata = (("traceparent", f"00-{trace_id}-{PARENT}-01"),)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await AuthServiceStub(channel).GetCurrentUser(auth_pb2.GetCurrentUserRequest(), metadata=metadata)
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while not (found := await kept_trace(traces, trace_id)).logs:  # noqa: ASYNC110 - lines come after spans
+            await asyncio.sleep(0.2)
+    [line] = found.logs
+    assert (line.service, line.text) == ("auth", "call ended")
+    assert line.span_id == found.spans[0].span_id

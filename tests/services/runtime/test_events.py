@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from deploy.local import ports, valkey
 from deploy.local.processes import Supervised
 from deploy.local.state import State
 from services.runtime import postgres
+from services.runtime.errors import StoreUnavailable
 from services.runtime.events import Event, Feed, Position, Relay, Wake, stream_key
 from services.runtime.postgres import Database, Statements
 from services.runtime.redis import connect
@@ -227,9 +228,10 @@ async def handed_on(redis: Redis, organization_id: UUID, service: str, count: in
     """The stream's entries, once there are so many."""
     async with asyncio.timeout(TIMEOUT):
         while True:
-            found = await entries(redis, organization_id, service)
-            if len(found) >= count:
-                return found
+            with suppress(StoreUnavailable):  # a connection that is older than the server's last start
+                found = await entries(redis, organization_id, service)
+                if len(found) >= count:
+                    return found
             await asyncio.sleep(0.02)
 
 

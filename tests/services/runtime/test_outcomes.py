@@ -39,6 +39,7 @@ from tests.services.runtime.worker import (
     TAKES_AT_MOST,
     WAITING,
     Authority,
+    Caller,
     answered,
     once,
     recorded,
@@ -52,19 +53,6 @@ PATIENCE_SECONDS = 30
 OK, LATE, GONE = "OK", "DEADLINE_EXCEEDED", "CANCELLED"
 UNARY_IN, UNARY_OUT = ("unary_unary", "unary_stream"), ANSWERED_ONCE
 STREAM_IN, STREAMED = ASKED_BY_STREAM, ("unary_stream", "stream_stream")
-
-
-class Caller(NamedTuple):
-    """How the worker is called."""
-
-    granted: str | None = PERMISSION
-    """The permission in its token; None for no token."""
-    seconds: float = 30.0
-    cancels: bool = False
-    leaves: bool = False
-    """After the first response."""
-    sends: int = 0
-    """So many bytes more than the task."""
 
 
 PATIENT, HURRIED, GIVES_UP, LEAVES = Caller(), Caller(seconds=0.4), Caller(cancels=True), Caller(leaves=True)

@@ -17,7 +17,8 @@ from services.runtime.errors import AgentNotFound
 from services.runtime.export import SpanExport
 from services.runtime.outcomes import CODES, OK
 from services.runtime.span_wire import MAX_BYTES, MAX_NESTING, MAX_SPANS, Kind, Recorded, Span, pack, unpack
-from services.runtime.telemetry import OpenSpan, Recording, TraceContext, new_trace_id, span
+from services.runtime.telemetry import OpenSpan, Recording, span
+from services.runtime.trace_context import TraceContext, new_trace_id
 from tests.services.runtime.worker import PERMISSION, SHAPES, Authority, answered, recorded, stub, working
 
 AUTHORITY = Authority()
@@ -249,6 +250,8 @@ def test_spans_that_a_dropped_call_brought_are_counted() -> None:
     recording = _made([2] * MAX_SPANS)
     recording.add(Recorded(65, 0, Kind.CLIENT, "/b", 0, MS, 0, _nested(3)))
     assert recording.dropped == 1 + _all(_nested(3))
+    calls = [Recorded(number, 0, Kind.CLIENT, "/b" * 20, 0, MS, 0, _nested(3)) for number in range(1, MAX_SPANS + 1)]
+    assert _all(pack("service", "/a", 1, MS, 0, 0, calls)) == 1 + MAX_SPANS * (1 + _all(_nested(3)))
 
 
 def _nested(depth: int) -> bytes:

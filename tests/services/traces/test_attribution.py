@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from services.runtime.span_wire import Kind
-from services.traces.attribution import Blame, Share, TooFew, apportion, blame, change, split
+from services.traces.attribution import Blame, Share, TooFew, apportion, blame, change, coverage, split
 from services.traces.critical_path import Span, calls, critical_path, shares
 from services.traces.population import Population, Request
 
@@ -200,6 +200,20 @@ def test_twenty_fast_calls_are_told_from_one_slow_one() -> None:
     one = [Request(20 * MS, 1, {"auth/postgres": 20 * MS}, {"auth/postgres": 1}) for _ in range(3_000)]
     assert [(share.calls, share.time_per_call) for share in blamed(many).shares] == [(20, MS)]
     assert [(share.calls, share.time_per_call) for share in blamed(one).shares] == [(1, 20 * MS)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({"gateway": 3, "graph/neo4j": 1}, 100),
+        ({"gateway": 3, "remote": 1}, 75),
+        ({"gateway": 2, "shop/remote": 1, "untraced": 1}, 50),
+        ({"untraced": 7}, 0),
+        ({}, 100),
+    ],
+)
+def test_coverage_is_what_someone_has_seen(parts: dict[str, int], expected: float) -> None:
+    assert coverage(parts) == expected
 
 
 def test_flags_and_trace_ids_travel_with_the_answer() -> None:

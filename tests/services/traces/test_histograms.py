@@ -64,6 +64,15 @@ def test_no_population_makes_the_error_larger(latencies: list[int], quantile: fl
     assert abs(histogram(of(latencies)).quantile(quantile) - exact) <= ERROR * exact + 1
 
 
+@given(some.lists(some.integers(0, 10**13), min_size=1, max_size=50), some.floats(0.01, 0.99))
+def test_an_answer_knows_its_own_error(latencies: list[int], quantile: float) -> None:
+    """Also beyond the ends of the scale, where it may be large."""
+    exact, buckets = Population.of(of(latencies)), histogram(of(latencies)).population()
+    true, error = exact.quantile(quantile), buckets.error(quantile)
+    assert exact.error(quantile) == 0
+    assert error == 100 or abs(buckets.quantile(quantile) - true) <= error / 100 * true + 1
+
+
 @given(some.integers(FLOOR, 4 * 10**12), some.integers(FLOOR, 4 * 10**12))
 def test_one_bucket_spans_less_than_three_per_cent(one: int, other: int) -> None:
     low, high = sorted([one, other])
