@@ -21,10 +21,10 @@ import pytest
 import pytest_asyncio
 
 from benchmarks.load import Plan, run
-from deploy import blame
 from deploy.local.demo import seed
 from deploy.local.services import ROOT
 from deploy.local.stack import Stack, say_nothing
+from deploy.traces import client
 from gateway.reports import Reports
 from neurectomy.traces.v1 import traces_pb2 as pb
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
@@ -106,7 +106,7 @@ async def _judged(stack: Stack, connect_as: Connect, operation: str, requests: I
         reports.add(operation, request)
     await reports.send()
     traces = connect_as(TracesServiceStub, await service_token(stack, "cli"))
-    return await blame.judge(traces, operation, 99.0, 300)
+    return await client.judge(traces, operation, 99.0, 300)
 
 
 @pytest.mark.parametrize("label", marks.LABELS)

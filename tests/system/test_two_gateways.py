@@ -11,10 +11,10 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from benchmarks.load import Answer, Outcome, Plan, run
-from deploy import blame
 from deploy.local.demo import seed
 from deploy.local.services import ROOT
 from deploy.local.stack import Stack, say_nothing
+from deploy.traces import client
 from gateway.reports import Reports
 from neurectomy.traces.v1 import traces_pb2 as pb
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
@@ -66,7 +66,7 @@ async def _counted(traces: Any, name: str, least: int) -> pb.Operation:
     """The operation of that name once at least so many requests of it are counted, and no more are to come."""
     async with asyncio.timeout(SETTLE_SECONDS):
         while True:
-            for operation in await blame.operations(traces, 300):
+            for operation in await client.operations(traces, 300):
                 if operation.operation.startswith(f"query {name} ") and operation.request_count >= least:
                     await asyncio.sleep(REPORTED_SECONDS)
                     return operation
@@ -93,7 +93,7 @@ async def test_blame_is_that_of_one_gateway_fed_with_all(stack: Stack, connect_a
         traces = connect_as(TracesServiceStub, await service_token(stack, "cli"))
         operation = (await _counted(traces, name, len(requests))).operation
         for percentile in PERCENTILES:
-            _compare(await blame.judge(traces, operation, percentile, 300), requests, percentile / 100)
+            _compare(await client.judge(traces, operation, percentile, 300), requests, percentile / 100)
 
 
 def _compare(answer: pb.BlameResponse, requests: list[Request], quantile: float) -> None:
@@ -144,7 +144,7 @@ async def test_reports_of_two_add_up_to_exactly_that_of_one(stack: Stack, connec
 
 
 async def _fields(traces: Any, operation: str, percentile: float) -> dict[str, Any]:
-    answer = await blame.judge(traces, operation, percentile, 300)
+    answer = await client.judge(traces, operation, percentile, 300)
     fields = MessageToDict(answer, preserving_proto_field_name=True)
     assert fields.pop("operation") == operation
     for part in fields["parts"]:
