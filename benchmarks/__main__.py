@@ -1,7 +1,8 @@
-"""`python -m benchmarks load`: put the running stack under an open-loop load and say who owes its P99."""
+"""`python -m benchmarks`: put the running stack under an open-loop load, or measure what recording it all costs."""
 
 import asyncio
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,12 @@ from rich.table import Table
 
 from benchmarks.load import Outcome, Plan, run
 from benchmarks.scenarios import SCENARIOS
-from deploy import blame
-from deploy.cli import DEFAULT_STATE, StateFolder, told_plainly
 from deploy.local.addresses import Addresses
 from deploy.local.processes import noted
 from deploy.local.state import State
+from deploy.terminal import DEFAULT_STATE, StateFolder, told_plainly
+from deploy.traces import client
+from deploy.traces.blame_table import blame_table
 
 REPORTED_SECONDS = 2.5
 """The gateway reports its latencies once a second."""
@@ -40,9 +42,32 @@ def load(
 ) -> None:
     """Ask one query at a fixed rate; latency counts from the moment a request was due."""
     with told_plainly():
+        _require_known([scenario])
+        asyncio.run(_load(scenario, rate, duration, state))
+
+
+@app.command()
+def overhead(
+    scenarios: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(SCENARIOS)}; all if none.")] = None,
+    rounds: Annotated[int, typer.Option(min=2, max=1_000)] = 60,
+    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="Each variant's turn in a round.")] = 0.5,
+    connections: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight.")] = 16,
+) -> None:
+    """What recording costs: tracing off, on, and stock OpenTelemetry take turns on a stack of its own."""
+    with told_plainly():
+        from benchmarks import overhead as turns
+
+        _require_known(scenarios or ())
+        found = turns.run(scenarios or list(SCENARIOS), rounds, seconds, connections, console.log)
+        for name, measured in found.items():
+            console.print(turns.table(name, measured))
+            console.print(turns.by_process(measured))
+
+
+def _require_known(scenarios: Iterable[str]) -> None:
+    for scenario in scenarios:
         if scenario not in SCENARIOS:
             raise typer.BadParameter(f"there is no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
-        asyncio.run(_load(scenario, rate, duration, state))
 
 
 async def _load(scenario: str, rate: float, duration: float, state: Path) -> None:
@@ -56,9 +81,9 @@ async def _load(scenario: str, rate: float, duration: float, state: Path) -> Non
     requests = rate * (duration + plan.warm_up_seconds)
     console.print(_table(scenario, rate, outcome, {part: seconds / requests for part, seconds in cpu.items()}))
     await asyncio.sleep(REPORTED_SECONDS)
-    async with blame.of_running(state) as traces:
-        operation = await blame.find(traces, name, int(duration) + 30)
-        console.print(blame.blame_table(await blame.judge(traces, operation, 99.0, int(duration) + 30), 99.0))
+    async with client.traces(client.local(state)) as traces:
+        operation = await client.find(traces, name, int(duration) + 30)
+        console.print(blame_table(await client.judge(traces, operation, 99.0, int(duration) + 30), 99.0))
 
 
 def _cpu_seconds(addresses: Addresses) -> dict[str, float]:

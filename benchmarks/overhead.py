@@ -18,6 +18,7 @@ from typing import Any
 
 import grpc
 import psutil
+from rich.table import Table
 
 from benchmarks.load import Plan, saturate
 from benchmarks.scenarios import SCENARIOS
@@ -200,3 +201,32 @@ def middle(values: Sequence[float]) -> tuple[float, float, float]:
 def run(scenarios: Sequence[str], rounds: int, seconds: float, connections: int, say: Say) -> dict[str, Measured]:
     """See `measure`."""
     return asyncio.run(measure(scenarios, rounds, seconds, connections, say))
+
+
+def table(scenario: str, measured: Measured) -> Table:
+    """Medians, with the quartiles on either side, and the medians of the ratios to tracing off in the same round."""
+    columns = ("requests/s", "to off", "CPU us a request", "to off")
+    shown = Table(title=f"{scenario}, {len(measured.samples['off'])} rounds", title_justify="left")
+    for name in ("tracing", *columns):
+        shown.add_column(name, justify="left" if name == "tracing" else "right", no_wrap=True)
+    for variant in VARIANTS:
+        rates = [sample.requests_per_second for sample in measured.samples[variant]]
+        cpu = [sample.cpu_total for sample in measured.samples[variant]]
+        rate_ratios = measured.against_off(variant, lambda sample: sample.requests_per_second)
+        cpu_ratios = measured.against_off(variant, lambda sample: sample.cpu_total)
+        shown.add_row(variant, _spread(rates, 0), _spread(rate_ratios, 3), _spread(cpu, 0), _spread(cpu_ratios, 3))
+    return shown
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    median, low, high = (f"{value:,.{digits}f}" for value in middle(values))
+    return f"{median} ({low}-{high})"
+
+
+def by_process(measured: Measured) -> str:
+    """What each process takes, in microseconds of CPU a request: medians."""
+    lines = []
+    for variant in VARIANTS:
+        parts = {part: statistics.median(each.cpu[part] for each in measured.samples[variant]) for part in PARTS}
+        lines.append(f"{variant}: " + ", ".join(f"{part} {value:,.0f}" for part, value in parts.items()))
+    return "\n".join(lines)

@@ -19,6 +19,7 @@ from gateway.remote import open_channels, services_on
 from gateway.reports import Reports
 from gateway.server import serve
 from gateway.settings import GatewaySettings
+from gateway.shares import SharesMetrics
 from gateway.spans import SERVICE, Spans
 from gateway.transports.http import HttpTransport
 from gateway.transports.websocket import Door, WebSocketTransport
@@ -49,7 +50,9 @@ async def main() -> None:
         identity = ServiceIdentity(auth, "gateway", settings.service_secret.get_secret_value())
         reports = Reports(TracesServiceStub(traced(channels["traces"], identity.token)))
         await stack.enter_async_context(reports.running())
-        spans = Spans(reports, export)
+        metrics = HttpMetrics()
+        shares = SharesMetrics(metrics.kept)
+        spans = Spans(reports, export, shares)
         await stack.enter_async_context(spans.judging())
         stack.enter_context(loop_lag.measured())
 
@@ -68,8 +71,8 @@ async def main() -> None:
         door = Door(verifier, anonymous, settings.socket_init_seconds, settings.max_socket_operations)
         websocket = WebSocketTransport(operations, door)
         readiness = Readiness(channels)
-        metrics = HttpMetrics()
-        REGISTRY.register(metrics)
+        for collector in (metrics, shares, spans.overhead):
+            REGISTRY.register(collector)
         app = App(
             HttpTransport(operations, limits.body_bytes),
             websocket,

@@ -44,11 +44,22 @@ class App:
             await send(HEALTH_BODY)
             status = 200
         elif path == "/graphql" and not (self.has_graphiql and wants_graphiql(scope)):
-            status = await self.http(scope, receive, send)
+            await self._graphql(scope, receive, send, start)
+            return
         else:
             status = await self._page(scope, receive, send)
-        method, path = method if method in METHODS else OTHER, path if path in PATHS else OTHER
-        self.metrics.count(method, path, status, time.perf_counter() - start)
+        self._count(method, path if path in PATHS else OTHER, status, start)
+
+    async def _graphql(self, scope: Scope, receive: Receive, send: Send, start: float) -> None:
+        """Counted before it is judged, which may find that its trace is an example worth keeping."""
+        status, running = await self.http(scope, receive, send)
+        self._count(scope["method"], "/graphql", status, start, running.trace.trace_id if running else "")
+        if running is not None:
+            running.end()
+
+    def _count(self, method: str, path: str, status: int, start: float, trace_id: str = "") -> None:
+        method = method if method in METHODS else OTHER
+        self.metrics.count(method, path, status, time.perf_counter() - start, trace_id)
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> int:
         status = 500

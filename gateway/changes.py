@@ -15,17 +15,16 @@ from uuid import UUID
 import orjson
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.errors import RequestError
+from services.runtime import redis
+from services.runtime.background import detached
 from services.runtime.errors import StoreUnavailable
 from services.runtime.events import stream_key
 
 BATCH = 100
 BLOCK_MS = 2_000
-ANSWER_SECONDS = 2.0
 MAX_READERS = 100_000
 PAUSE_SECONDS = 0.5
 REMEMBERED = 10_000
@@ -87,13 +86,7 @@ class Subscription:
 
 def connect(url: str) -> Redis:
     """A client for `Changes`: each connection may wait for events, and there is one for each organization followed."""
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=ANSWER_SECONDS,
-        socket_timeout=BLOCK_MS / 1_000 + ANSWER_SECONDS,
-        max_connections=MAX_READERS,
-        retry=Retry(NoBackoff(), retries=0),  # the reader itself tries again, with pauses
-    )
+    return redis.connect(url, BLOCK_MS / 1_000, MAX_READERS)
 
 
 class Changes:
@@ -125,7 +118,7 @@ class _Reader:
         self._subscriptions: set[Subscription] = set()
         self._revisions: dict[str, int] = {}
         self._position: asyncio.Future[bytes] = asyncio.ensure_future(self._tip())
-        self._task = asyncio.create_task(self._run())
+        self._task = detached(self._run())
 
     async def join(self, subscription: Subscription) -> None:
         """Let the subscription have every change that comes after this returns."""
@@ -144,10 +137,7 @@ class _Reader:
             self._task.cancel()
 
     async def _tip(self) -> bytes:
-        try:
-            newest = await self._redis.xrevrange(self._key, count=1)
-        except RedisError as error:
-            raise StoreUnavailable("redis") from error
+        newest = await self._redis.xrevrange(self._key, count=1)
         entry_id: Any = newest[0][0] if newest else BEGINNING
         return bytes(entry_id)
 
@@ -158,7 +148,7 @@ class _Reader:
         while self._subscriptions:  # redis-py can swallow a cancellation
             try:
                 streams: Any = await self._redis.xread({self._key: position}, count=BATCH, block=BLOCK_MS)
-            except RedisError as error:
+            except (StoreUnavailable, RedisError) as error:
                 log.warning("changes are not read", error=repr(error), again_in=PAUSE_SECONDS)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue

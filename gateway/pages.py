@@ -1,8 +1,13 @@
 """What the gateway serves beside GraphQL: readiness, metrics, and GraphiQL where its files are there."""
 
+from asyncio import to_thread
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -47,8 +52,22 @@ def wants_graphiql(scope: Scope) -> bool:
     return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
 
 
-async def _metrics(_: Request) -> Response:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+async def _metrics(request: Request) -> Response:
+    """As OpenMetrics, which has exemplars, for those who ask for it. Written in a thread, for it can take long."""
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    collected = CollectorRegistry()
+    collected.register(_Collected(list(REGISTRY.collect())))
+    return Response(await to_thread(encode, collected), headers={"content-type": media_type})
+
+
+class _Collected(Collector):
+    """What was counted at one moment, in which no request ran."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
 
 
 async def _graphiql(_: Request) -> Response:

@@ -11,6 +11,7 @@ from gateway.errors import RemoteError
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
+from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
 from services.runtime.channels import OPTIONS, Token, traced
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
     from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
     from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
+    from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
     from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceAsyncStub
 
 Channels = Mapping[str, grpc.aio.Channel]
@@ -32,6 +34,7 @@ class Services:
     agent_store: "AgentStoreServiceAsyncStub"
     vector_search: "VectorSearchServiceAsyncStub"
     graph: "GraphServiceAsyncStub"
+    traces: "TracesServiceAsyncStub"
 
 
 @asynccontextmanager
@@ -55,6 +58,7 @@ def services_on(channels: Channels, token: Token) -> Services:
         agent_store=AgentStoreServiceStub(named("agent_store")),
         vector_search=VectorSearchServiceStub(named("vector_search")),
         graph=GraphServiceStub(named("graph")),
+        traces=TracesServiceStub(named("traces")),
     )
 
 

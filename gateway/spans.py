@@ -2,7 +2,7 @@
 
 The spans of the services ride home with their answers (services/runtime/telemetry.py). Here they are put together, cut
 along the critical path, and added to the operation's histogram, which goes to the traces service every second. That is
-done for a few requests at once: what one after the other costs a third, as the processor has it at hand by then.
+done for a few requests at once, after their answers: the processor then has code and data at hand.
 """
 
 import asyncio
@@ -15,18 +15,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
 from gateway.reports import Reports
+from gateway.shares import Overhead, SharesMetrics
 from services.runtime.background import in_background
 from services.runtime.export import SpanExport
 from services.runtime.outcomes import UNKNOWN
-from services.runtime.span_wire import OK, Kind, Span, call_spans
+from services.runtime.span_wire import DROPPED, OK, Kind, Span, add_span
 from services.runtime.telemetry import Recording
 from services.traces.critical_path import Path, calls, critical_path, shares
 from services.traces.population import Request
 
+log = structlog.get_logger()
+
 SERVICE = "gateway"
-DROPPED = "neurectomy.spans.dropped"
 MAX_OPERATIONS = 1_000
 SAMPLED_OF = 1_000
 KEPT_PER_SECOND, KEPT_AT_ONCE = 10.0, 50.0
@@ -65,7 +68,7 @@ def measure(ended: Ended) -> Measured:
     root = Span(recording.base, None, SERVICE, Kind.SERVER, operation, 0, latency, UNKNOWN if failed else OK)
     spans = [root]
     for recorded in recording.spans:
-        spans += call_spans(recording.base, SERVICE, recorded, 0)
+        add_span(spans, recording.base, SERVICE, recorded, 0)
     path = critical_path(spans)
     return Measured(operation, spans, path, latency, shares(path))
 
@@ -98,9 +101,17 @@ class Recent:
 class Spans:
     """Judges the trace of each request when it has ended."""
 
-    def __init__(self, reports: Reports, export: SpanExport, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        reports: Reports,
+        export: SpanExport,
+        shares: SharesMetrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._reports = reports
         self._export = export
+        self._shares = shares or SharesMetrics()
+        self.overhead = Overhead()
         self._clock = clock
         self._recent: dict[str, Recent] = {}
         self._allowance = KEPT_AT_ONCE
@@ -132,8 +143,12 @@ class Spans:
     def judge(self) -> None:
         """Judge all that have ended."""
         waiting, self._ended = self._ended, []
-        for ended in waiting:
-            self._judge(ended)
+        with self.overhead:
+            for ended in waiting:
+                try:
+                    self._judge(ended)
+                except Exception:  # a blob of another version may hold anything; requests must not suffer for it
+                    log.exception("a trace could not be judged", trace=ended.recording.trace.trace_id)
 
     def _judge(self, ended: Ended) -> None:
         """Keep the trace if it is slow for its operation, failed, sampled or asked for; count the request in any case.
@@ -148,6 +163,7 @@ class Spans:
         trace_id = recording.trace.trace_id if kept else ""
         flags = path.incomplete, path.ambiguous, recording.dropped + _dropped(measured.spans)
         self._reports.add(operation, Request(latency, 1, measured.shares, calls(path), trace_id, *flags))
+        self._shares.count(operation, measured.shares, trace_id, flags[2])
         if kept:
             self._keep(recording, measured)
 

@@ -1,5 +1,6 @@
 """Leaves: how moments, free-form objects, long numbers and enums look in proto and in GraphQL."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,8 +46,10 @@ def moment_in(value: Any) -> datetime:
 
 
 @free_form.serializer
-def free_form_out(value: Struct) -> dict[str, Any]:
+def free_form_out(value: Struct | Mapping[str, str]) -> dict[str, Any]:
     """Plain dicts and lists. Whole numbers come out as such, for a Struct knows floating point only."""
+    if not isinstance(value, Struct):
+        return dict(value)
     return {name: _plain(inner) for name, inner in value.fields.items()}
 
 

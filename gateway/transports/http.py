@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
@@ -67,27 +67,34 @@ class Reply:
     content: bytes
 
 
+class Answered(NamedTuple):
+    """How a request was answered."""
+
+    status: int
+    running: Running | None = None
+    """To be ended; None where nobody waited for the answer."""
+
+
 class HttpTransport:
-    """The ASGI application behind /graphql. Returns the status that it sent."""
+    """The ASGI application behind /graphql."""
 
     def __init__(self, operations: Operations, max_body: int) -> None:
         self._operations = operations
         self._max_body = max_body
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Answered:
         headers: Headers = dict(scope["headers"])
         running = self._operations.begin(*_trace_context(scope, headers))
         try:
             reply = await self._reply(scope, headers, receive, running)
         except Disconnected:
-            return 499
+            return Answered(499)
         running.stop()
         await send(
             {"type": "http.response.start", "status": reply.status, "headers": _headers(reply, headers, running)}
         )
         await send({"type": "http.response.body", "body": reply.content})
-        running.end()
-        return reply.status
+        return Answered(reply.status, running)
 
     async def _reply(self, scope: Scope, headers: Headers, receive: Receive, running: Running) -> Reply:
         media_type = JSON

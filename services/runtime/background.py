@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from contextvars import Context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -16,3 +19,8 @@ async def in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def detached(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """A task of no request, also where a request was what set it going: for work that others' requests share."""
+    return asyncio.create_task(work, context=Context())

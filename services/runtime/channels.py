@@ -205,7 +205,7 @@ def _end(span: OpenSpan, error: BaseException | None) -> None:
 
 
 def _blob(trailers: Any) -> bytes | None:
-    return next((value for key, value in trailers or () if key == BLOB_KEY), None)
+    return trailers.get(BLOB_KEY) if trailers else None
 
 
 class KeySet:

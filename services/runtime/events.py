@@ -20,8 +20,6 @@ from redis.asyncio import Redis
 from services.runtime.background import in_background
 from services.runtime.metrics import events_relayed
 from services.runtime.postgres import Database, Row, Statements
-from services.runtime.span_wire import Kind
-from services.runtime.telemetry import span
 
 BATCH = 500
 POLL_SECONDS = 0.1
@@ -230,9 +228,8 @@ class Relay:
         return Position.parse(row["position"] if row else "")
 
     async def _add(self, events: Sequence[Event]) -> None:
-        with span(Kind.REDIS, "XADD events"):
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for event in events:
-                    key = stream_key(event.organization_id, self._service)
-                    pipeline.xadd(key, {"event": encode(event)}, maxlen=self._length, approximate=True)
-                await pipeline.execute()
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for event in events:
+                key = stream_key(event.organization_id, self._service)
+                pipeline.xadd(key, {"event": encode(event)}, maxlen=self._length, approximate=True)
+            await pipeline.execute()

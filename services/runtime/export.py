@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
@@ -39,6 +40,7 @@ class SpanExport:
         self._processors = tuple(processors)
         self._sampler = sampler
         self._own = own_resource(service, INSTANCE)
+        self._limits = SpanLimits()
 
     def sampled(self, trace: TraceContext, method: str) -> bool:
         """Whether spans are recorded for a caller that does not ask: by its own flag, unless a sampler is set."""
@@ -53,7 +55,7 @@ class SpanExport:
 
     def blob(self, trace: TraceContext, blob: bytes) -> None:
         """Export a call that has just ended, from the blob that could not ride home."""
-        spans = list(unpack(blob, trace.parent_id or 0, 0, 0)) if self._processors else []
+        spans = unpack(blob, trace.parent_id or 0, 0, 0) if self._processors else []
         if spans:
             self.spans(trace.trace_id, spans, time.time_ns() - max(span.end for span in spans), trace.state)
 
@@ -63,7 +65,7 @@ class SpanExport:
             return
         carried = TraceState.from_header([state]) if state else TraceState()
         for span in spans:
-            ended = readable(int(trace_id, 16), span, epoch, carried, self._resource(span))
+            ended = readable(int(trace_id, 16), span, epoch, carried, self._resource(span), self._limits)
             for processor in self._processors:
                 processor.on_end(ended)
 
@@ -78,7 +80,7 @@ def exporting(service: str, settings: Settings) -> Iterator[SpanExport]:
     """An export to wherever the settings say; flushed and closed at the end, within 3 s."""
     processors = made(span_processors, settings)
     try:
-        yield SpanExport(service, processors, _sampler(settings))
+        yield made(lambda chosen: SpanExport(service, processors, _sampler(chosen)), settings)
     finally:
         close(processors)
 

@@ -73,8 +73,9 @@ def _record(event: MutableMapping[str, Any], trace: TraceContext) -> LogRecord:
 
 def _attributes(event: MutableMapping[str, Any]) -> dict[str, str | int | float | bool]:
     attributes = {key: _plain(value) for key, value in event.items() if key not in NOT_ATTRIBUTES}
-    if event.get("exc_info") and (kind := sys.exc_info()[0]):
-        attributes["exception.type"] = kind.__qualname__
+    error = event.get("exc_info")
+    if error := sys.exc_info()[1] if error is True else error:
+        attributes["exception.type"] = type(error).__qualname__
     return attributes
 
 

@@ -99,19 +99,22 @@ class Database:
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         """One of as many places as the driver has connections: the driver's own wait cannot be seen from outside."""
-        try:
-            with span(Kind.POOL_WAIT, "acquire connection"):
-                async with asyncio.timeout(time_left(ACQUIRE_SECONDS)):
-                    await self._places.acquire()
-        except TimeoutError as error:
-            budget()
-            raise Overloaded from error
+        with span(Kind.POOL_WAIT, "acquire connection"):
+            await self._placed()
         database_connections.inc()
         try:
             yield
         finally:
             database_connections.dec()
             self._places.release()
+
+    async def _placed(self) -> None:
+        try:
+            async with asyncio.timeout(time_left(ACQUIRE_SECONDS)):
+                await self._places.acquire()
+        except TimeoutError as error:
+            budget()
+            raise Overloaded from error
 
 
 @asynccontextmanager

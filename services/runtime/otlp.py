@@ -1,5 +1,6 @@
 """The stock OTLP exporters, counted: what they sent, what was lost, and when an end point ceases to answer."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -121,6 +122,8 @@ def _with_drops(processor: Processor, signal: str) -> Processor:
 def span_processors(settings: Settings) -> list[BatchSpanProcessor]:
     """Queues to everywhere that spans go."""
     chosen: list[tuple[str, Any]] = []
+    if settings.otel_sdk_disabled:
+        return []
     if settings.traces_endpoint:
         chosen.append(("traces", GrpcSpans(**_own(settings.traces_endpoint))))
     if "otlp" in settings.traces_exporters:
@@ -134,6 +137,8 @@ def span_processors(settings: Settings) -> list[BatchSpanProcessor]:
 def log_processors(settings: Settings) -> list[BatchLogRecordProcessor]:
     """Queues to everywhere that log lines go."""
     chosen: list[tuple[str, Any]] = []
+    if settings.otel_sdk_disabled:
+        return []
     if settings.traces_endpoint:
         chosen.append(("traces", GrpcLogs(**_own(settings.traces_endpoint))))
     if "otlp" in settings.logs_exporters:
@@ -155,14 +160,13 @@ def _own(endpoint: str) -> dict[str, Any]:
     }
 
 
-def made(make: Callable[[Settings], list[Processor]], settings: Settings) -> list[Processor]:
-    """The queues, or exit status 2 and a line where a variable that OpenTelemetry reads is wrong."""
-    if settings.otel_sdk_disabled:
-        return []
+def made(make: Callable[[Settings], T], settings: Settings) -> T:
+    """What it makes, or exit status 2 and a line where a variable that OpenTelemetry reads is wrong."""
     try:
         return make(settings)
     except Exception as error:
-        raise SystemExit(f"The environment is not right:\n  OTEL_*: {error}") from None
+        sys.stderr.write(f"The environment is not right:\n  OTEL_*: {error}\n")
+        raise SystemExit(2) from None
 
 
 def close(processors: Iterable[BatchSpanProcessor | BatchLogRecordProcessor]) -> None:

@@ -48,31 +48,43 @@ class Statements:
 
     async def fetch(self, name: str, sql: str, *values: object) -> list[Row]:
         """All rows."""
-        return await _spanned(name, self.connection.fetch(sql, *values))
+        return await self._spanned(name, self.connection.fetch, sql, *values)
 
     async def fetchrow(self, name: str, sql: str, *values: object) -> Row | None:
         """The first row, if there is one."""
-        return await _spanned(name, self.connection.fetchrow(sql, *values))
+        return await self._spanned(name, self.connection.fetchrow, sql, *values)
 
     async def execute(self, name: str, sql: str, *values: object) -> str:
         """The command tag, for example `UPDATE 1`."""
-        return await _spanned(name, self.connection.execute(sql, *values))
+        return await self._spanned(name, self.connection.execute, sql, *values)
 
-    async def copy(self, name: str, table: str, schema: str, columns: Sequence[str], rows: Any) -> str:
-        """Store rows, a list or an asynchronous iterator of tuples, by binary COPY."""
-        copied = self.connection.copy_records_to_table(table, schema_name=schema, columns=columns, records=rows)
-        return await _spanned(name, copied)
+    async def copy(self, name: str, table: str, schema: str, columns: Sequence[str], source: Any) -> str:
+        """Store the rows of a source, an asynchronous iterator of bytes, by binary COPY."""
+        options = {"schema_name": schema, "columns": columns, "source": source, "format": "binary"}
+        return await self._spanned(name, self.connection.copy_to_table, table, **options)
+
+    async def _spanned(self, name: str, statement: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:
+        span = OpenSpan(Kind.POSTGRES, name)
+        try:
+            result = await statement(*arguments, **options)
+        except BaseException as error:
+            meaning = _meaning(error, self.connection)
+            span.end(meaning)
+            if meaning is error:
+                raise
+            raise meaning from error
+        span.end(None)
+        return result
 
 
-async def _spanned(name: str, statement: Awaitable[T]) -> T:
-    span = OpenSpan(Kind.POSTGRES, name)
-    try:
-        result = await statement
-    except BaseException as error:
-        span.end(error)
-        raise
-    span.end(None)
-    return result
+def _meaning(error: BaseException, connection: "asyncpg.pool.PoolConnectionProxy[Row] | None" = None) -> BaseException:
+    """What an error of the driver means to our caller; any other means itself."""
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return DeadlineExceeded()
+    if isinstance(error, UNSTORABLE):
+        return InvalidFields(text="must not contain the character U+0000")
+    lost = isinstance(error, asyncpg.InterfaceError) and connection is not None and _is_lost(connection)
+    return StoreUnavailable(STORE) if lost or isinstance(error, UNREACHABLE) else error
 
 
 class Database:
@@ -98,42 +110,35 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, scope: str, read_only: bool) -> AsyncIterator[Statements]:
-        try:
-            async with self._connection() as connection:
-                statements, begin = Statements(connection), _begin(scope, read_only)
-                try:
-                    await statements.execute("BEGIN", begin)
-                    yield statements
-                    await statements.execute("COMMIT", "COMMIT")
-                except asyncpg.InterfaceError as error:
-                    await _roll_back(connection)
-                    if _is_lost(connection):
-                        raise StoreUnavailable(STORE) from error
-                    raise
-                except BaseException:
-                    await _roll_back(connection)
-                    raise
-        except asyncpg.QueryCanceledError as error:
-            raise DeadlineExceeded from error
-        except UNSTORABLE as error:
-            raise InvalidFields(text="must not contain the character U+0000") from error
-        except UNREACHABLE as error:
-            raise StoreUnavailable(STORE) from error
+        async with self._connection() as connection:
+            statements, begin = Statements(connection), _begin(scope, read_only)
+            try:
+                await statements.execute("BEGIN", begin)
+                yield statements
+                await statements.execute("COMMIT", "COMMIT")
+            except BaseException:
+                await _roll_back(connection)
+                raise
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["asyncpg.pool.PoolConnectionProxy[Row]"]:
-        try:
-            with span(Kind.POOL_WAIT, "acquire connection"):
-                connection = await self._pool.acquire(timeout=time_left(ACQUIRE_SECONDS))
-        except TimeoutError as error:
-            budget()
-            raise Overloaded from error
+        with span(Kind.POOL_WAIT, "acquire connection"):
+            connection = await self._acquired()
         database_connections.inc()
         try:
             yield connection
         finally:
             database_connections.dec()
             await self._pool.release(connection)
+
+    async def _acquired(self) -> "asyncpg.pool.PoolConnectionProxy[Row]":
+        try:
+            return await self._pool.acquire(timeout=time_left(ACQUIRE_SECONDS))
+        except TimeoutError as error:
+            budget()
+            raise Overloaded from error
+        except UNREACHABLE as error:
+            raise StoreUnavailable(STORE) from error
 
     async def ping(self) -> None:
         """Raise StoreUnavailable unless the database answers."""
@@ -149,8 +154,11 @@ def _begin(scope: str, read_only: bool) -> str:
 
 async def _roll_back(connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> None:
     """Leave no open transaction behind; a connection that cannot do even that is closed."""
+    if _is_lost(connection):
+        return
     try:
-        await asyncio.shield(asyncio.wait_for(connection.execute("ROLLBACK"), timeout=1.0))
+        with span(Kind.POSTGRES, "ROLLBACK"):
+            await asyncio.shield(asyncio.wait_for(connection.execute("ROLLBACK"), timeout=1.0))
     except (Exception, asyncio.CancelledError):
         if not _is_lost(connection):
             connection.terminate()

@@ -33,9 +33,14 @@ SPAN_KINDS = {
 }
 
 
-def readable(trace_id: int, span: Span, epoch: int, state: TraceState, resource: Resource) -> ReadableSpan:
+_KINDS = frozenset(Kind)
+
+
+def readable(
+    trace_id: int, span: Span, epoch: int, state: TraceState, resource: Resource, limits: SpanLimits
+) -> ReadableSpan:
     """The span; `epoch` is what must be added to its times to make them nanoseconds since 1970."""
-    limits, kind = _limits(), Kind(span.kind)
+    kind = Kind(span.kind) if span.kind in _KINDS else Kind.INTERNAL
     parent = None
     if span.parent_id:
         parent = SpanContext(trace_id, int(span.parent_id), kind == Kind.SERVER, SAMPLED, state)
@@ -74,11 +79,6 @@ def _identity(service: str, instance: int) -> dict[str, Any]:
         "service.version": version(NAMESPACE),
         "service.instance.id": f"{service}-{instance:08x}",
     }
-
-
-@lru_cache(maxsize=1)
-def _limits() -> SpanLimits:
-    return SpanLimits()
 
 
 def _status(span: Span, kind: Kind) -> Status:

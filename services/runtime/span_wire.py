@@ -8,9 +8,10 @@ unopened. The loop lag of a blob is how long the call waited for the callee's ev
 CLIENT span how long its answer waited for the caller's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -22,6 +23,8 @@ MAX_ID = 0xFFFF_FFFF_FFFF_FFFF
 OK = 0
 ASK_KEY = "x-spans"
 BLOB_KEY = "x-spans-bin"
+DROPPED = "neurectomy.spans.dropped"
+"""How many spans of a call did not fit into its blob: an attribute of its span."""
 
 Attributes: TypeAlias = dict[str, str | int | float | bool]
 
@@ -93,6 +96,7 @@ class _Blob(msgspec.Struct, array_like=True, frozen=True):
     lag: int
 
 
+_CLIENT, _SERVER = int(Kind.CLIENT), int(Kind.SERVER)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Blob).decode
 
@@ -131,8 +135,14 @@ def _shrink(spans: list[Recorded]) -> int:
     if header is not None:
         spans[largest] = spans[largest]._replace(child=header)
         return 0
-    spans.pop(min(range(len(spans)), key=lambda at: spans[at].duration))
-    return 1
+    gone = spans.pop(min(range(len(spans)), key=lambda at: spans[at].duration))
+    return 1 + inside(gone.child)
+
+
+def inside(child: bytes | None) -> int:
+    """How many spans go with a CLIENT span that is dropped: those that its callee sent home, or had dropped already."""
+    blob = None if child is None else _read(child)
+    return 0 if blob is None else 1 + blob.dropped + sum(1 + inside(span.child) for span in blob.spans)
 
 
 def _header(child: bytes | None) -> bytes | None:
@@ -140,61 +150,65 @@ def _header(child: bytes | None) -> bytes | None:
     blob = None if child is None else _read(child)
     if blob is None or not blob.spans:
         return None
-    return _encode(msgspec.structs.replace(blob, dropped=blob.dropped + len(blob.spans), spans=[]))
+    return _encode(msgspec.structs.replace(blob, dropped=inside(child) - 1, spans=[]))
 
 
 def _read(data: bytes) -> _Blob | None:
     """The blob, or None where it is none of a version known here."""
     try:
         blob = _decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return blob if blob.version == VERSION else None
 
 
-def unpack(data: bytes, parent_id: int, start: int, duration: int, nesting: int = 1) -> Iterator[Span]:
-    """The spans of a blob and of those inside it, parents first, or nothing where it cannot be read.
+def unpack(data: bytes, parent_id: int, start: int, duration: int) -> list[Span]:
+    """The spans of a blob and of those inside it, parents first; none where it cannot be read.
 
     A callee's clock says nothing here, so its call is placed in the caller's client span, given by its id, start and
     duration in nanoseconds: in the middle, where it has waited for no event loop.
     """
-    blob = _read(data) if nesting <= MAX_NESTING else None
+    spans: list[Span] = []
+    blob = _read(data)
     if blob is not None:
-        yield from _unpack(blob, parent_id, start, duration, 0, nesting)
+        _add_call(spans, blob, parent_id, start, duration, 0, 1)
+    return spans
 
 
-def call_spans(base: int, service: str, span: Recorded, begin: int, nesting: int = 0) -> Iterator[Span]:
-    """A recorded span and what its callee sent home; `begin` is when its process's call began, in nanoseconds."""
+def add_span(spans: list[Span], base: int, service: str, span: Recorded, begin: int, nesting: int = 0) -> None:
+    """Add a recorded span and what its callee sent home; `begin` is when its process's call began, in nanoseconds."""
     index, parent, kind, name, start, duration, status, child, attributes, lag = span
     own_id, first, length = (base + index) & MAX_ID, begin + start * 1_000, duration * 1_000
     parent_id, last = (base + parent) & MAX_ID, first + length
-    if kind != Kind.CLIENT:
-        yield Span(own_id, parent_id, service, kind, name, first, last, status, attributes)
+    if kind != _CLIENT:
+        spans.append(Span(own_id, parent_id, service, kind, name, first, last, status, attributes))
         return
     blob = _read(child) if child is not None and nesting < MAX_NESTING else None
-    after = 0 if blob is None else _lags(blob, length, lag * 1_000)[1]
-    yield Span(own_id, parent_id, service, kind, name, first, last, status, attributes, peer_of(name), after)
+    after = _lags(blob, length, lag * 1_000)[1] if lag and blob is not None else 0
+    spans.append(Span(own_id, parent_id, service, kind, name, first, last, status, attributes, peer_of(name), after))
     if blob is not None:
-        yield from _unpack(blob, own_id, first, length, lag * 1_000, nesting + 1)
+        _add_call(spans, blob, own_id, first, length, lag * 1_000, nesting + 1)
 
 
-def _unpack(blob: _Blob, parent_id: int, start: int, duration: int, caller_lag: int, nesting: int) -> Iterator[Span]:
+def _add_call(
+    spans: list[Span], blob: _Blob, parent_id: int, start: int, duration: int, caller_lag: int, nesting: int
+) -> None:
     before, after = _lags(blob, duration, caller_lag)
-    length = blob.duration * 1_000
+    base, service, length = blob.base, blob.service, blob.duration * 1_000
     begin = start + before + (duration - length - before - after) // 2
-    attributes: dict[str, Any] | None = {"neurectomy.spans.dropped": blob.dropped} if blob.dropped else None
-    yield Span(
-        *(blob.base, parent_id, blob.service, Kind.SERVER, blob.method, begin, begin + length, blob.status),
-        attributes,
-        lag=before,
-    )
+    end, status = begin + length, blob.status
+    attributes: Attributes | None = {DROPPED: blob.dropped} if blob.dropped else None
+    spans.append(Span(base, parent_id, service, _SERVER, blob.method, begin, end, status, attributes, "", before))
     for span in blob.spans:
-        yield from call_spans(blob.base, blob.service, span, begin, nesting)
+        add_span(spans, base, service, span, begin, nesting)
 
 
 def _lags(blob: _Blob, duration: int, caller: int) -> tuple[int, int]:
     """How much of the time that a call took beyond its callee's was waited for the callee's and the caller's loop."""
-    callee, slack = blob.lag * 1_000, duration - blob.duration * 1_000
+    callee = blob.lag * 1_000
+    if not callee + caller:
+        return 0, 0
+    slack = duration - blob.duration * 1_000
     if callee + caller <= slack:
         return callee, caller
     if slack <= 0:
@@ -208,6 +222,7 @@ def span_id(base: int, index: int) -> int:
     return (base + index) & MAX_ID
 
 
+@lru_cache(1_024)
 def peer_of(method: str) -> str:
     """`graph` of `/neurectomy.graph.v1.GraphService/BatchTraverse`; nothing of a method that is not ours."""
     return method.split(".", 2)[1] if method.startswith("/neurectomy.") else ""

@@ -44,10 +44,10 @@ class Recording:
         if len(self.spans) < MAX_SPANS:
             self.spans.append(span)
             return
-        self.dropped += 1
         shortest = min(range(MAX_SPANS), key=lambda at: self.spans[at].duration)
         if self.spans[shortest].duration < span.duration:
-            self.spans[shortest] = span
+            self.spans[shortest], span = span, self.spans[shortest]
+        self.dropped += 1 + span_wire.inside(span.child)
 
     def elapsed(self) -> int:
         """Nanoseconds since the request began here."""

@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import add_Tr
 
 from neurectomy.traces.v1.traces_pb2_grpc import add_TracesServiceServicer_to_server
 from services.runtime import channels, logs
+from services.runtime.background import in_background
 from services.runtime.caller import Verifier
 from services.runtime.listening import bind
 from services.runtime.server import serve
@@ -36,6 +37,7 @@ async def main() -> None:
         metrics.watch(latencies, collector)
         persistence = Persistence(open_store(settings.traces_folder), latencies, collector)
         await stack.enter_async_context(persistence.running())
+        await stack.enter_async_context(in_background(latencies.settling()))
         saved = persistence.saved
         servicers = Servicers(
             Traces(latencies, collector, saved), OtlpTraces(collector, saved), OtlpLogs(collector, saved)

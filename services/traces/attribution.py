@@ -112,9 +112,14 @@ def blame(
 
 def change(before: Blame, after: Blame) -> dict[str, int]:
     """What the change of the quantile between two windows is owed to, in nanoseconds: the parts sum to it exactly."""
-    times = defaultdict(int, {share.label: share.time for share in after.shares})
-    for share in before.shares:
-        times[share.label] -= share.time
+    return moved(*({share.label: share.time for share in side.shares} for side in (before, after)))
+
+
+def moved(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """By how much each label's time has changed, the largest change first."""
+    times = defaultdict(int, after)
+    for label, time in before.items():
+        times[label] -= time
     return dict(sorted(times.items(), key=lambda item: (-abs(item[1]), item[0])))
 
 

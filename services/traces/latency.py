@@ -1,5 +1,6 @@
 """Latencies by operation and window of time: what gateways report, added up, and blamed on demand."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ from services.traces.windows import WINDOW_SECONDS, Key, Windows
 
 MAX_SOURCES = 10_000
 MAX_STEPS = 360
+SETTLING_SECONDS = 60.0
 PERCENT = 100.0
 
 
@@ -110,6 +112,13 @@ class Latencies:
     def forget(self) -> None:
         """Drop what is too old, and the oldest while there is too much."""
         self._windows.forget(self._clock() - self._kept_seconds)
+
+    async def settling(self) -> None:
+        """Merge what is over in the background, for ever: a day of busy operations takes seconds."""
+        while True:
+            for block in self._windows.blocks(self._clock()):
+                await asyncio.to_thread(self._windows.settle, block)
+            await asyncio.sleep(SETTLING_SECONDS)
 
     @property
     def size(self) -> int:

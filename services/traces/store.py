@@ -10,7 +10,8 @@ from services.traces import histograms
 
 FORMAT = 100 + histograms.VERSION
 """Of the tables and of what is packed in them; a file of another one is not read."""
-BUSY_SECONDS = 2.0
+BUSY_SECONDS = 15.0
+"""As long as the process before may take to end."""
 BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 # EXCLUSIVE: two processes must not both count. FULL: what was acknowledged outlives the machine's power, too.
@@ -61,9 +62,9 @@ class UnusableFile(Exception):
 class Store:
     """An open file. Its methods raise sqlite3.Error where the disk is full, gone or broken."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, busy_seconds: float = BUSY_SECONDS) -> None:
         """Raises UnusableFile, and sqlite3.Error where it cannot be opened at all."""
-        self._connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(file, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:

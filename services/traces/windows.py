@@ -72,8 +72,8 @@ class Windows:
         window = self._windows.pop(start)
         self.size -= sum(OVERHEAD + len(packed) for packed in window.values())
         self.changed.update((start, operation) for operation in window)
-        for key in [key for key in self._blocks if key[0] <= start - BLOCK_SECONDS]:
-            del self._blocks[key]
+        for key in [key for key in list(self._blocks) if key[0] <= start - BLOCK_SECONDS]:
+            self._blocks.pop(key, None)
 
     def operations(self, low: float, high: float) -> set[str]:
         """The operations with requests between two times."""
@@ -83,6 +83,17 @@ class Windows:
         """All requests of an operation, or of all where it is empty, in the windows that touch low..high."""
         return _merged(self._pieces(operation, low, high))
 
+    def blocks(self, before: float) -> list[int]:
+        """Where the blocks start that ended by then."""
+        blocks = {start - start % BLOCK_SECONDS for start in list(self._windows)}
+        return sorted(block for block in blocks if block + BLOCK_SECONDS <= before)
+
+    def settle(self, block: int) -> None:
+        """Merge a block, so that the first who asks about a day need not wait for that."""
+        for operation in ("", *self.operations(block, block + BLOCK_SECONDS)):
+            starts = range(block, block + BLOCK_SECONDS, WINDOW_SECONDS)
+            self._block((block, operation), [piece for start in starts for piece in self._packed(start, operation)])
+
     def _starts(self, low: float, high: float) -> list[int]:
         return sorted(start for start in list(self._windows) if start + WINDOW_SECONDS > low and start < high)
 
@@ -90,7 +101,7 @@ class Windows:
         """Whole blocks are merged once and remembered, so that a day is not 8,640 windows each time."""
         for block, starts in groupby(self._starts(low, high), key=lambda start: start - start % BLOCK_SECONDS):
             pieces = [piece for start in starts for piece in self._packed(start, operation)]
-            if low <= block and block + BLOCK_SECONDS <= high and len(pieces) > 1:
+            if low <= block and block + BLOCK_SECONDS <= high and pieces:
                 yield self._block((block, operation), pieces)
             else:
                 yield from pieces

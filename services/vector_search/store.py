@@ -11,8 +11,6 @@ import asyncpg
 
 from services.runtime.errors import CollectionNotFound
 from services.runtime.postgres import Database, Row, Statements, jsonb_as_objects
-from services.runtime.span_wire import Kind
-from services.runtime.telemetry import span
 from services.vector_search.spool import COLUMNS, Spool
 
 INSERT_COLLECTION = """
@@ -196,10 +194,7 @@ class Staging:
 
     async def load(self, spool: Spool) -> None:
         """Gather the points of a spool. Of those with one id, the last will do."""
-        with span(Kind.POSTGRES, "COPY staging"):
-            await self._statements.connection.copy_to_table(
-                "staging", schema_name="pg_temp", columns=COLUMNS, source=spool.source(), format="binary"
-            )
+        await self._statements.copy("COPY staging", "staging", "pg_temp", COLUMNS, spool.source())
 
     async def hold(self, collection_id: UUID) -> None:
         """Keep other writers out of the collection until the end. Raises CollectionNotFound."""

@@ -34,6 +34,9 @@ COSTS: list[tuple[str, dict[str, Any], int]] = [
     ("query ($n: Int!) { agents(first: $n) { id } }", {"n": "many"}, 1),
     ("{ __schema { types { name } } }", {}, 0),
     ('mutation { createAgent(input: { name: "x" }) { owner { id } } }', {}, 2),
+    ("{ latencyBlame { parts(first: 5) { label } } }", {}, 1 + 5),
+    ("{ latencyOperations(first: 3) { shares(first: 7) { label } operation } }", {}, 3 * (1 + 7)),
+    ('{ trace(id: "") { spans { id } sections(first: 2) { label } logs(first: 3) { text } } }', {}, 1 + 1_000 + 2 + 3),
     ("subscription { agentChanged { agent { id } } }", {}, 2),
 ]
 

@@ -8,10 +8,10 @@ import pytest
 
 from benchmarks.load import Plan, run
 from benchmarks.scenarios import DEMO
-from deploy import blame
 from deploy.local.demo import seed
 from deploy.local.postgres import OWNER
 from deploy.local.stack import Stack, say_nothing
+from deploy.traces import client
 from neurectomy.traces.v1 import traces_pb2 as pb
 from tests.services.vector_search.injection import slow_search
 
@@ -32,9 +32,9 @@ async def _loaded(stack: Stack, name: str, seconds: float = SECONDS) -> None:
 
 async def _judged(traces: Any, name: str, percentile: float) -> pb.BlameResponse:
     (operation,) = [
-        one.operation for one in await blame.operations(traces, 300) if one.operation.startswith(f"query {name} ")
+        one.operation for one in await client.operations(traces, 300) if one.operation.startswith(f"query {name} ")
     ]
-    return await blame.judge(traces, operation, percentile, 300)
+    return await client.judge(traces, operation, percentile, 300)
 
 
 async def test_an_injected_delay_is_owed_by_its_statement_and_by_nothing_else(stack: Stack) -> None:
@@ -45,7 +45,7 @@ async def test_an_injected_delay_is_owed_by_its_statement_and_by_nothing_else(st
     for name, delay in (("Delayed", INJECTED), ("DelayedTwice", 2 * INJECTED)):
         async with slow_search(stack.database_url(OWNER), delay // MS):
             await _loaded(stack, name)
-    async with blame.traces(stack.targets["auth"], stack.targets["traces"], stack.secrets.services["cli"]) as traces:
+    async with client.traces(client.local(stack.state.path)) as traces:
         for percentile in (50.0, 80.0):
             for name in ("Undisturbed", "Delayed", "DelayedTwice"):
                 _check_sums(await _judged(traces, name, percentile))

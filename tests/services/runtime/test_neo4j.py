@@ -106,6 +106,7 @@ async def test_without_a_free_place_it_is_overloaded_or_out_of_time(
         with pytest.raises(DeadlineExceeded):
             await _one(database)
         set_budget(None)
+    monkeypatch.undo()
     assert await _works(database)
 
 

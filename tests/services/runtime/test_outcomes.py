@@ -19,10 +19,10 @@ from structlog.testing import capture_logs
 
 from services.runtime import telemetry
 from services.runtime.channels import OPTIONS
-from services.runtime.errors import DETAILS_KEY
+from services.runtime.errors import DETAILS_KEY, AgentNotFound, DeadlineExceeded, Internal
 from services.runtime.export import SpanExport
 from services.runtime.logs import about, where
-from services.runtime.outcomes import CODES
+from services.runtime.outcomes import CODES, outcome_of
 from services.runtime.scopes import MAX_MESSAGE
 from services.runtime.span_wire import Kind, unpack
 from services.runtime.telemetry import Recording
@@ -39,6 +39,7 @@ from tests.services.runtime.worker import (
     TAKES_AT_MOST,
     WAITING,
     Authority,
+    Caller,
     answered,
     once,
     recorded,
@@ -54,20 +55,9 @@ UNARY_IN, UNARY_OUT = ("unary_unary", "unary_stream"), ANSWERED_ONCE
 STREAM_IN, STREAMED = ASKED_BY_STREAM, ("unary_stream", "stream_stream")
 
 
-class Caller(NamedTuple):
-    """How the worker is called."""
-
-    granted: str | None = PERMISSION
-    """The permission in its token; None for no token."""
-    seconds: float = 30.0
-    cancels: bool = False
-    leaves: bool = False
-    """After the first response."""
-    sends: int = 0
-    """So many bytes more than the task."""
-
-
 PATIENT, HURRIED, GIVES_UP, LEAVES = Caller(), Caller(seconds=0.4), Caller(cancels=True), Caller(leaves=True)
+ROUNDED = Caller(seconds=1.001)
+"""Travels as 1.01 s: it gives up before the worker's own clock says so."""
 STRANGER, POWERLESS = Caller(granted=None), Caller(granted="graph:read")
 SENDS_MUCH, SENDS_MORE = Caller(sends=TAKES_AT_MOST), Caller(sends=MAX_MESSAGE)
 
@@ -114,6 +104,7 @@ ENDINGS = [
     Row("stray cancellation", STRAY,                PATIENT,    BUG,      BUG,      BUG,      ERROR,   HOME),
     Row("cancelled",          "wait",               GIVES_UP,   GONE,     GONE,     GONE,     INFO,    AWAY),
     Row("late, waits",        "wait",               HURRIED,    LATE,     LATE,     LATE,     WARNING, AWAY),
+    Row("late by its clock",  "wait",               ROUNDED,    LATE,     LATE,     LATE,     WARNING, AWAY),
     Row("late, blocks",       "block",              HURRIED,    LATE,     LATE,     LATE,     WARNING, AWAY),
     Row("late, then a bug",   "block, then bug",    HURRIED,    LATE,     LATE,     LATE,     ERROR,   AWAY, UNARY_OUT),
     Row("broken half-way",    BROKEN,               PATIENT,    LOST,     LOST,     NO_AGENT, INFO,    HOME),
@@ -277,3 +268,30 @@ async def test_a_caller_that_asks_for_no_spans_has_them_exported_if_it_samples(
     with pytest.raises(grpc.aio.AioRpcError):
         await answered(stub(worker.channel, token, shape), shape, "bug")
     assert [CODES[status] for _, status in worker.exported(trace_id)] == (["OK", "INTERNAL"] if sampled else [])
+
+
+ENDS = [
+    # error, seconds that there were, seconds that are left: code, and whether trailers arrive
+    (None, None, None, OK, True),
+    (None, 1.0, 0.001, OK, True),
+    (None, 1.0, 0.0, LATE, False),
+    (AgentNotFound("x"), 1.0, 0.001, "NOT_FOUND", True),
+    (AgentNotFound("x"), 1.0, 0.0, LATE, False),
+    (Internal(), 1.0, 0.0, LATE, False),
+    (DeadlineExceeded(), 30.0, 20.0, LATE, True),
+    (DeadlineExceeded(), 1.0, 0.001, LATE, False),
+    (DeadlineExceeded(), None, None, LATE, True),
+    (asyncio.CancelledError(), None, None, GONE, False),
+    (asyncio.CancelledError(), 1.0, 0.5, GONE, False),
+    (asyncio.CancelledError(), 1.0, 0.029, LATE, False),
+    (asyncio.CancelledError(), 30.0, 0.3, LATE, False),
+    (asyncio.CancelledError(), 30.0, 0.0, LATE, False),
+]
+
+
+@pytest.mark.parametrize(("error", "limit", "left", "code", "heard"), ENDS)
+def test_an_end_is_late_by_whichever_clock(
+    error: BaseException | None, limit: float | None, left: float | None, code: str, heard: bool
+) -> None:
+    outcome = outcome_of(error, limit, left)
+    assert (CODES[outcome.code], outcome.heard) == (code, heard)

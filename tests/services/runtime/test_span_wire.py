@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from services.runtime.span_wire import MAX_BYTES, MAX_NESTING, Kind, Recorded, Span, call_spans, pack, unpack
+from services.runtime.span_wire import MAX_BYTES, MAX_NESTING, Kind, Recorded, Span, add_span, pack, unpack
 
 RECORDED_MS = 1_000
 """Recorded times are microseconds, those of assembled traces nanoseconds."""
@@ -80,10 +80,16 @@ def test_nesting_ends_at_eight() -> None:
     assert len(servers) == MAX_NESTING
 
 
+def opened(call: Recorded, begin: int) -> list[Span]:
+    spans: list[Span] = []
+    add_span(spans, 7, "gateway", call, begin)
+    return spans
+
+
 def test_time_that_was_waited_for_event_loops_lies_between_the_spans_and_only_the_rest_is_centred() -> None:
     blob = pack("graph", "/b", 1 << 40, 4 * RECORDED_MS, 0, 0, [], lag=2 * RECORDED_MS)
     call = Recorded(1, 0, Kind.CLIENT, "/b", 0, 10 * RECORDED_MS, 0, blob, None, RECORDED_MS)
-    client, server = call_spans(7, "gateway", call, 100 * MS)
+    client, server = opened(call, 100 * MS)
     assert (client.start, client.end, client.lag) == (100 * MS, 110 * MS, MS)
     assert (server.start, server.end, server.lag) == (103 * MS + MS // 2, 107 * MS + MS // 2, 2 * MS)
 
@@ -92,5 +98,5 @@ def test_time_that_was_waited_for_event_loops_lies_between_the_spans_and_only_th
 def test_lags_are_no_longer_than_what_the_call_took_beyond_its_callee(slack: int, before: int, after: int) -> None:
     blob = pack("graph", "/b", 1 << 40, 5 * RECORDED_MS, 0, 0, [], lag=4 * RECORDED_MS)
     call = Recorded(1, 0, Kind.CLIENT, "/b", 0, (5 + slack) * RECORDED_MS, 0, blob, None, 2 * RECORDED_MS)
-    client, server = call_spans(7, "gateway", call, 0)
+    client, server = opened(call, 0)
     assert (server.lag, client.lag) == (before * MS, after * MS)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import grpc
@@ -38,6 +38,20 @@ TAKES_AT_MOST = MAX_MESSAGE // 4
 BLOCK_SECONDS = 0.8
 WAITING = asyncio.Event()
 """A task waits."""
+
+
+class Caller(NamedTuple):
+    """How the worker is called."""
+
+    granted: str | None = PERMISSION
+    """The permission in its token; None for no token."""
+    seconds: float = 30.0
+    cancels: bool = False
+    leaves: bool = False
+    """After the first response."""
+    sends: int = 0
+    """So many bytes more than the task."""
+
 
 FAILURES: dict[str, Callable[[], DomainError]] = {
     "CREDENTIALS_INVALID": errors.CredentialsInvalid,

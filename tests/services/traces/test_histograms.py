@@ -95,6 +95,7 @@ def test_merging_two_gives_exactly_the_whole(population: list[Request], cut: int
     other_way = histogram(population[cut:])
     other_way.merge(histogram(population[:cut]))
     assert other_way == merged
+    assert Histogram.unpack(merged.pack()) == merged
 
 
 @given(some.randoms(use_true_random=False), some.integers(0, 300))

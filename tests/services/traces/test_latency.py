@@ -10,7 +10,7 @@ from services.traces.attribution import Blame
 from services.traces.histograms import Histogram
 from services.traces.latency import Latencies, Report
 from services.traces.population import Request
-from services.traces.windows import MAX_OPERATIONS, OTHER_OPERATIONS, WINDOW_SECONDS
+from services.traces.windows import BLOCK_SECONDS, MAX_OPERATIONS, OTHER_OPERATIONS, WINDOW_SECONDS
 
 NOW = 1_000_000
 MS = 1_000_000
@@ -104,11 +104,12 @@ def test_a_source_whose_clock_is_ahead_counts_now() -> None:
 
 
 def test_what_is_late_goes_where_it_belongs(latencies: Latencies) -> None:
-    latencies.report("one", 1, [_report("a", [MS] * 2, NOW - 1_000)])
+    block = NOW - NOW % BLOCK_SECONDS - BLOCK_SECONDS
+    latencies.report("one", 1, [_report("a", [MS], block), _report("a", [MS], block + 10)])
     assert _seen(latencies, 3_600) == {"a": 2}  # asked before, so that what was merged for it is not stale
-    latencies.report("two", 1, [_report("a", [MS] * 3, NOW - 1_000)])
+    latencies.report("two", 1, [_report("a", [MS] * 3, block)])
     assert _seen(latencies, 3_600) == {"a": 5}
-    assert _seen(latencies, 10, NOW - 990) == {"a": 5}
+    assert _seen(latencies, 10, block + 10) == {"a": 4}
 
 
 def test_a_long_stretch_is_the_sum_of_its_windows(latencies: Latencies) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1 import trace_pb2
+from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.trace import TraceState
 
 from services.runtime.readable import readable, resource_of
@@ -26,7 +27,7 @@ RECORDED = [
 
 def _exported(spans: list[Span]) -> list[trace_pb2.ResourceSpans]:
     """As our own processes export them."""
-    written = [readable(TRACE, span, EPOCH, TraceState(), resource_of(span.service, 1)) for span in spans]
+    written = [readable(TRACE, span, EPOCH, TraceState(), resource_of(span.service, 1), SpanLimits()) for span in spans]
     return list(encode_spans(written).resource_spans)
 
 

@@ -1,6 +1,7 @@
 """A file that is written whole or not at all, and not read when it is not ours."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,5 +83,17 @@ def test_two_do_not_write_one_file(tmp_path: Path) -> None:
     store = Store(tmp_path / "file")
     store.write(FIRST)
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        Store(tmp_path / "file")
+        Store(tmp_path / "file", busy_seconds=0.1)
+    store.close()
+
+
+def test_whoever_comes_next_waits_for_the_one_before(tmp_path: Path) -> None:
+    before = Store(tmp_path / "file")
+    before.write(FIRST)
+    with ThreadPoolExecutor(1) as thread:
+        after = thread.submit(Store, tmp_path / "file")
+        before.write(THEN)
+        before.close()
+        store = after.result()
+    assert list(store.traces()) == [("t1", 5.0, b"x")]
     store.close()

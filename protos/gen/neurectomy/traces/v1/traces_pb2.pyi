@@ -710,7 +710,7 @@ class Span(_message.Message):
     name: _builtins.str
     """Its name."""
     kind: _builtins.str
-    """What it is: internal, client, server, postgres, neo4j, redis, pool wait, embedding, follows."""
+    """What it is: internal, client, server, postgres, neo4j, redis, pool wait, embedding, follows, field."""
     start_ns: _builtins.int
     """Its begin, in nanoseconds after the trace's begin."""
     end_ns: _builtins.int
