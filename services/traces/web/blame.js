@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 import { ceiling, count, duration, percent, plural, range, signed } from "./format.js";
 
 const SMALL = 0.01;
+const COVERED = "How much of the percentile's time someone recorded spans for; the rest is remote or untraced.";
 let unfolded = false;
 
 export function blameTable(answer, percentile) {
@@ -70,7 +71,8 @@ function paintOf(label) {
 function sum({ latency_ns, median_ns, tail_ns }) {
   const figure = (head, value) => h("td", { class: "figure", "data-head": head }, value);
   return h("tr", null,
-    h("th", { scope: "row" }, "Sum"), figure("part", duration(latency_ns)), h("td", { class: "figure dim share" }, "100 %"), h("td", { class: "wide" }),
+    h("th", { scope: "row" }, "Sum"), figure("part", duration(latency_ns)),
+    h("td", { class: "figure dim share" }, "100 %"), h("td", { class: "wide" }),
     figure("over P50", signed(latency_ns - median_ns)), figure("beyond", duration(tail_ns)), h("td"));
 }
 
@@ -83,7 +85,7 @@ function flags(answer) {
   ].filter(([number]) => Number(number) > 0);
   const item = (text, why, kind) => h("li", { class: kind, title: why }, text);
   return h("ul", { class: "flags", "aria-label": "How far to trust this" },
-    answer.parts.length > 0 && item(`${count(answer.coverage_percent, 1)} % covered`, "How much of the percentile's time someone recorded spans for; the rest is remote or untraced.", answer.coverage_percent < 90 ? "warn" : ""),
+    answer.parts.length > 0 && item(`${count(answer.coverage_percent, 1)} % covered`, COVERED, answer.coverage_percent < 90 ? "warn" : ""),
     item(`percentiles ± ${count(answer.error_percent, 1)} %`, "They come from buckets that are this wide.", ""),
-    counted.map(([number, what, why]) => item(plural(number, what, what === "ambiguous order" ? "ambiguous orders" : undefined), why, "warn")));
+    counted.map(([number, what, why]) => item(plural(number, what), why, "warn")));
 }

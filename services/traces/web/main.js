@@ -118,7 +118,9 @@ function back(at) {
 }
 
 function liveSwitch() {
-  return h("button", { type: "button", "aria-pressed": String(live), class: "live", title: "Asks again every 5 s (l)", "data-key": "live", onclick: turnLive }, live ? "Live" : "Paused");
+  const title = `Asks again every ${REFRESH_SECONDS} s (l)`;
+  const properties = { type: "button", class: "live", "aria-pressed": String(live), title, "data-key": "live", onclick: turnLive };
+  return h("button", properties, live ? "Live" : "Paused");
 }
 
 function turnLive() {
@@ -138,7 +140,7 @@ const KEYS = {
   "?": () => element("keys").showModal(),
   d: turnTheme,
   l: turnLive,
-  t: () => go({ median: !here().median }),
+  t: () => here().page === "trace" || go({ median: !here().median }),
 };
 
 document.addEventListener("keydown", (event) => {

@@ -34,7 +34,8 @@ export async function operation(at) {
 
 function percentiles(at) {
   const options = PERCENTILES.map((one) => h("option", { value: one, selected: one === at.percentile }, `P${one}`));
-  return h("select", { "aria-label": "Percentile", "data-key": "percentile", onchange: ({ target }) => go({ percentile: Number(target.value) }) }, options);
+  const change = ({ target }) => go({ percentile: Number(target.value) });
+  return h("select", { "aria-label": "Percentile", "data-key": "percentile", onchange: change }, options);
 }
 
 function figures(answer, steps, { percentile }) {

@@ -20,7 +20,11 @@ export function details(span, trace, close) {
       span.label && item("Its own time is owed by", tag(span.label)),
       item("Span id", h("code", null, span.span_id))),
     pairs("Attributes", span.attributes),
-    lines.length > 0 && [h("h3", null, "Log lines"), h("ul", { class: "lines" }, lines.map((line) => h("li", null, h("b", null, `${line.severity} `), line.text)))]);
+    lines.length > 0 && [h("h3", null, "Log lines"), h("ul", { class: "said" }, lines.map(said))]);
+}
+
+function said(line) {
+  return h("li", null, h("b", null, `${line.severity} `), line.text);
 }
 
 function item(name, value) {

@@ -55,8 +55,10 @@ function silent(failure, retry) {
 function unkept() {
   return state(
     "This trace was not kept",
-    h("p", null, "Every request counts in the figures, but only some traces are kept whole: those that were slow for their operation, those that failed, a sample, and those that were asked for. The newest win when room runs out."),
-    h("p", null, "One that has only just ended may be a second away. To have a request kept for certain, send it with a sampled ", h("code", null, "traceparent"), ":"),
+    h("p", null, "Every request counts in the figures, but only some traces are kept whole: those that were slow for their ",
+      "operation, those that failed, a sample, and those that were asked for. The newest win when room runs out."),
+    h("p", null, "One that has only just ended may be a second away. To have a request kept for certain, send it with a ",
+      "sampled ", h("code", null, "traceparent"), ":"),
     command(`curl -H 'traceparent: 00-${here().id || "0af7651916cd43dd8448eb211c80319c"}-00f067aa0ba902b7-01' ...`),
     h("a", { href: address({ page: "overview", id: "", span: "", name: "" }) }, "All operations"),
   );

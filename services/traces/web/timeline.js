@@ -82,7 +82,8 @@ function stacks(drawn) {
     const { class: pattern, ...rest } = paint(label);
     return h("span", { class: `part ${pattern}`, ...rest, vars: { "--part": Number(duration_ns) / most } });
   };
-  return h("div", { class: "stacks", "aria-hidden": "true" }, drawn.map((step) => h("span", { class: "stack" }, sorted(step.shares).map(part))));
+  const stack = (step) => h("span", { class: "stack" }, sorted(step.shares).map(part));
+  return h("div", { class: "stacks", "aria-hidden": "true" }, drawn.map(stack));
 }
 
 function columns(drawn, name, told) {
@@ -101,8 +102,11 @@ function columns(drawn, name, told) {
 
 function spoken(step) {
   if (!step.requests) return `${clock(step.start)}: no requests`;
-  const owed = step.shares.slice(0, LARGEST).map(({ label, duration_ns }) => `${label} ${percent(duration_ns / step.sum)}`);
-  return `${clock(step.start)}: ${plural(step.requests, "request")}, P99 ${duration(step.p99)}, ${owed.join(", ")}`;
+  return `${clock(step.start)}: ${plural(step.requests, "request")}, P99 ${duration(step.p99)}, ${largest(step).join(", ")}`;
+}
+
+function largest({ shares, sum }) {
+  return shares.slice(0, LARGEST).map(({ label, duration_ns }) => `${label} ${percent(duration_ns / sum)}`);
 }
 
 function readout(step) {
@@ -110,7 +114,7 @@ function readout(step) {
   const when = h("b", null, `${clock(step.start)} – ${clock(step.end)}`);
   if (!step.requests) return [when, " no requests"];
   const figures = LINES.map((line) => ` · ${line.toUpperCase()} ${duration(step[line])}`);
-  const owed = step.shares.slice(0, LARGEST).map(({ label, duration_ns }) => ` · ${label} ${percent(duration_ns / step.sum)}`);
+  const owed = largest(step).map((part) => ` · ${part}`);
   return [when, ` ${count(step.requests)} req`, ...figures, h("span", { class: "dim" }, ...owed)];
 }
 
@@ -119,6 +123,7 @@ function times(drawn) {
   const each = Math.ceil(drawn.length / TICKS);
   const fine = drawn[0].span * each < 120;
   const shown = drawn.filter((_, at) => at % each === 0);
-  const tick = (step) => h("span", { vars: { "--along": (step.start - drawn[0].start) / (drawn.length * step.span) } }, clock(step.start, fine));
+  const along = (step) => (step.start - drawn[0].start) / (drawn.length * step.span);
+  const tick = (step) => h("span", { vars: { "--along": along(step) } }, clock(step.start, fine));
   return h("div", { class: "times", "aria-hidden": "true" }, shown.map(tick));
 }

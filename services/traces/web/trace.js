@@ -37,7 +37,8 @@ export async function trace(at) {
     h("section", null, h("h2", null, "Owed to"), bar(owed, "This trace"), owers(owed, answer.summary.duration_ns)),
     h("section", { class: "fall" }, h("h2", null, "Waterfall ",
       h("span", { class: "dim small" }, "full colour and line: the critical path")), h("div", { class: "beside" }, fall.tree, room)),
-    h("section", null, h("h2", null, `Log lines${answer.logs.length ? ` (${count(answer.logs.length)})` : ""}`), logLines(answer, (id) => choose(id, true))),
+    h("section", null,
+      h("h2", null, `Log lines${answer.logs.length ? ` (${count(answer.logs.length)})` : ""}`), logLines(answer, (id) => choose(id, true))),
   ];
 }
 
@@ -78,6 +79,7 @@ function elsewhere(link, id) {
 }
 
 function owers(owed, whole) {
-  const one = ({ label, duration_ns }) => h("li", null, tag(label), h("span", { class: "figure" }, `${duration(duration_ns)} · ${percent(duration_ns / whole)}`));
+  const figure = (share) => h("span", { class: "figure" }, `${duration(share)} · ${percent(share / whole)}`);
+  const one = ({ label, duration_ns }) => h("li", null, tag(label), figure(duration_ns));
   return h("ul", { class: "owers" }, owed.map(one));
 }

@@ -13,7 +13,8 @@ export function traceTable(traces, { typical_trace_id: typical, slowest_trace_id
     h("p", { class: "dim" },
       typical && [open(typical, "A trace about as slow as the percentile", "typical"), slowest && " · "],
       slowest && open(slowest, "the slowest", "slowest")),
-    traces.length ? table(traces) : h("p", { class: "dim" }, "No trace of this stretch of time is kept. Kept are slow and failed ones, a sample, and what was asked for by a sampled traceparent."),
+    traces.length ? table(traces) : h("p", { class: "dim" }, "No trace of this stretch of time is kept. Kept are slow and failed ",
+      "ones, a sample, and what was asked for by a sampled traceparent."),
   ];
 }
 
@@ -26,7 +27,8 @@ function table(traces) {
 function row(trace) {
   const services = trace.services.map((service) => h("span", { class: "tag" }, swatch(service), service));
   return h("tr", null,
-    h("th", { scope: "row", class: "figure" }, open(trace.trace_id, duration(trace.duration_ns), "trace"), trace.failed && h("span", { class: "failed" }, " ✗ failed")),
+    h("th", { scope: "row", class: "figure" },
+      open(trace.trace_id, duration(trace.duration_ns), "trace"), trace.failed && h("span", { class: "failed" }, " ✗ failed")),
     h("td", { class: "figure", "data-head": "began" }, clock(seconds(trace.start_time))),
     h("td", { class: "figure", "data-head": "spans" }, trace.span_count),
     h("td", { class: "tags" }, services),

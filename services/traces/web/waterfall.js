@@ -13,7 +13,8 @@ const MOST = 500;
 /** `chosen` is told the span that is looked at; `choose` of what comes back looks at one. */
 export function waterfall(trace, chosen) {
   const nodes = planted(trace.spans);
-  const state = { nodes, closed: closedAtFirst(nodes), current: nodes[0].id, selected: "", most: MOST, whole: Math.max(1, Number(trace.summary.duration_ns)) };
+  const whole = Math.max(1, Number(trace.summary.duration_ns));
+  const state = { nodes, closed: closedAtFirst(nodes), current: nodes[0].id, selected: "", most: MOST, whole };
   const tree = h("div", { class: "tree", role: "tree", "aria-label": "Spans" });
   const draw = () => swap(tree, drawn(trace, state, more));
   const more = () => { state.most += MOST; draw(); };
@@ -108,7 +109,8 @@ function drawn(trace, state, more) {
 
 function ruler(whole) {
   const marks = [0, 0.25, 0.5, 0.75, 1].map((part) => h("span", { vars: { "--along": part } }, duration(whole * part)));
-  return h("div", { class: "ruler", "aria-hidden": "true" }, h("span", null, "Span"), h("span", { class: "marks" }, marks), h("span", { class: "took" }, "took"));
+  return h("div", { class: "ruler", "aria-hidden": "true" },
+    h("span", null, "Span"), h("span", { class: "marks" }, marks), h("span", { class: "took" }, "took"));
 }
 
 export function short(name) {
@@ -119,7 +121,8 @@ function row({ span, id, depth, children }, sections, state) {
   const isOpen = !state.closed.has(id);
   const took = span.end_ns - span.start_ns;
   const critical = Number(span.critical_ns);
-  const said = `${short(span.name)}, ${span.service}, ${duration(took)}, ${critical ? `${duration(critical)} on the critical path` : "not on the critical path"}${span.failed ? ", failed" : ""}`;
+  const onPath = critical ? `${duration(critical)} on the critical path` : "not on the critical path";
+  const said = `${short(span.name)}, ${span.service}, ${duration(took)}, ${onPath}${span.failed ? ", failed" : ""}`;
   return h(
     "div", {
       role: "treeitem", class: "row", tabindex: state.current === id ? 0 : -1, "data-key": `span ${id}`, "aria-label": said,
@@ -139,7 +142,8 @@ function track(span, sections, whole) {
     const { class: pattern, ...rest } = paint(label);
     return h("span", { class: `${more} ${pattern}`, ...rest, vars: place(one) });
   };
-  return h("span", { class: "track", "aria-hidden": "true" }, piece(span, "extent", span.label || span.service), sections.map((one) => piece(one, "work", one.label)));
+  return h("span", { class: "track", "aria-hidden": "true" },
+    piece(span, "extent", span.label || span.service), sections.map((one) => piece(one, "work", one.label)));
 }
 
 /** From the trace's begin to its end, along whoever was at work. */
