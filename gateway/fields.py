@@ -21,12 +21,23 @@ from services.runtime.telemetry import Recording
 class _Field:
     """One field of one type, in all objects of an answer; times in nanoseconds."""
 
-    __slots__ = ("count", "end", "start", "status")
+    __slots__ = ("_recording", "count", "end", "start", "status")
 
-    def __init__(self, start: int) -> None:
-        self.start = self.end = start
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self.start = self.end = recording.elapsed()
         self.count = 0
         self.status = OK
+
+    def note(self, error: BaseException | None) -> None:
+        """A value has come, or will not."""
+        self.end = self._recording.elapsed()
+        if error is not None:
+            self.status = status_of(error)
+
+    def note_future(self, value: "asyncio.Future[Any]") -> None:
+        """As a future tells it."""
+        self.note(asyncio.CancelledError() if value.cancelled() else value.exception())
 
 
 class Fields:
@@ -42,26 +53,12 @@ class Fields:
         """The value, noting when it is there."""
         field = self._fields.get(name)
         if field is None:
-            field = self._fields[name] = _Field(self._recording.elapsed())
+            field = self._fields[name] = _Field(self._recording)
         field.count += 1
         if isinstance(value, asyncio.Future):
-            value.add_done_callback(lambda future: self._note(field, _error(future)))
+            value.add_done_callback(field.note_future)
             return value
-        return self._awaited(field, value)
-
-    async def _awaited(self, field: _Field, value: Awaitable[Any]) -> Any:
-        try:
-            result = await value
-        except BaseException as error:
-            self._note(field, error)
-            raise
-        self._note(field, None)
-        return result
-
-    def _note(self, field: _Field, error: BaseException | None) -> None:
-        field.end = self._recording.elapsed()
-        if error is not None:
-            field.status = status_of(error)
+        return _awaited(field, value)
 
     def record(self) -> None:
         """Add the fields to the recording, when no more will come."""
@@ -73,8 +70,14 @@ class Fields:
             self._recording.add(Recorded(index, 0, Kind.FIELD, name, start, duration, field.status, None, attributes))
 
 
-def _error(future: "asyncio.Future[Any]") -> BaseException | None:
-    return asyncio.CancelledError() if future.cancelled() else future.exception()
+async def _awaited(field: _Field, value: Awaitable[Any]) -> Any:
+    try:
+        result = await value
+    except BaseException as error:
+        field.note(error)
+        raise
+    field.note(None)
+    return result
 
 
 def watch_fields(schema: GraphQLSchema) -> None:

@@ -39,8 +39,8 @@ class DeadlineScope:
     def __init__(self, call: Call) -> None:
         self._call = call
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         set_budget(self._call.seconds)
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         return None

@@ -237,10 +237,10 @@ class ErrorsScope:
     def __init__(self, _call: object) -> None:
         pass
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         return None
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None or isinstance(error, DomainError) or _ends_this_task(error):

@@ -78,10 +78,10 @@ class LogScope:
     def __init__(self, call: Call) -> None:
         self._call = call
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         return None
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         outcome = self._call.ended(error)

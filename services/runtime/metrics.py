@@ -27,10 +27,10 @@ class MetricsScope:
     def __init__(self, call: Call) -> None:
         self._call = call
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         self._start = time.perf_counter()
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         rpc_handled.labels(self._call.method, CODES[self._call.ended(error).code]).inc()

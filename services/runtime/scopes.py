@@ -1,11 +1,12 @@
-"""The one seam for what concerns every call: a concern is an async context manager around it.
+"""The one seam for what concerns every call: a concern is a context manager around it, asynchronous if it has to wait.
 
 Handlers are wrapped once, when they are registered: an interceptor of grpc.aio costs more, and on every call.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -48,7 +49,8 @@ class Call:
         await self.context.abort(error.code, str(error), trailers)
 
 
-Scope = Callable[[Call], AbstractAsyncContextManager[Any]]
+Scope = Callable[[Call], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]
+"""A class, or a `partial` of one, so that it can be told which of the two it makes."""
 Handle = Callable[[Any, Call], Awaitable[Any]]
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes]
@@ -100,12 +102,17 @@ async def _each(requests: AsyncIterator[bytes], decode: Decode) -> AsyncIterator
     await asyncio.sleep(GONE_SECONDS)
 
 
-def _scoped(inner: Handle, scope: Scope) -> Handle:
+def _scoped(inner: Handle, scope: Any) -> Handle:
     async def handle(request: Any, call: Call) -> Any:
+        with scope(call):
+            return await inner(request, call)
+
+    async def handle_waiting(request: Any, call: Call) -> Any:
         async with scope(call):
             return await inner(request, call)
 
-    return handle
+    made = scope.func if isinstance(scope, partial) else scope
+    return handle if hasattr(made, "__enter__") else handle_waiting
 
 
 def _outermost(scoped: Handle, method: str) -> Callable[[Any, Context], Awaitable[Any]]:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc
 import structlog
@@ -82,14 +83,14 @@ def scopes_for(
     def scopes(method: str) -> list[Scope]:
         rule = access_rule(method)
         baggage = settings.carries_baggage
-        tracing: list[Scope] = [lambda call: TracingScope(call, service, export, baggage)]  # times all
+        tracing: list[Scope] = [partial(TracingScope, service=service, export=export, baggage=baggage)]  # times all
         return [
             *(tracing if settings.tracing == "on" else []),
             LogScope,  # inside tracing, which knows the trace; outside errors, as metrics are
             MetricsScope,  # outside errors, so that it counts the code that the caller sees
             ErrorsScope,
             DeadlineScope,  # before the caller is verified, which may itself call auth
-            lambda call: CallerScope(call, rule, verifier),  # raises domain errors, so errors is outside it
+            partial(CallerScope, rule=rule, verifier=verifier),  # raises domain errors, so errors is outside it
         ]
 
     return scopes

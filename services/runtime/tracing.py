@@ -25,7 +25,7 @@ class TracingScope:
         self._export = export
         self._baggage = baggage
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         call, metadata = self._call, self._call.metadata
         self._asked = ASK_KEY in metadata
         baggage = metadata.get("baggage", "") if self._baggage else ""
@@ -34,7 +34,7 @@ class TracingScope:
             trace.sampled = self._export.sampled(trace, call.method)
         self._recording = begin(call.method, trace, self._asked or trace.sampled, loop_lag.now())
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._recording is None:

@@ -65,7 +65,7 @@ def _admitted(endpoint: Endpoint, name: str, readers: Readers) -> Endpoint:
     permission = access_rule(f"/{SERVICE.full_name}/{name}").permission
 
     async def answer(request: Request) -> Response:
-        async with ErrorsScope(name):
+        with ErrorsScope(name):
             await readers.admit(request, permission)
             return await endpoint(request)
 

@@ -46,7 +46,7 @@ def route(path: str, export: Callable[..., Awaitable[Any]], kind: type[Message])
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             message = await _message(request, media_type, kind)
-            async with ErrorsScope(path):
+            with ErrorsScope(path):
                 return _answer(200, media_type, await export(message, None))
         except Refused as error:
             return _failed(error.status, media_type, error.code, str(error))

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import grpc
@@ -100,9 +101,7 @@ Handler = Callable[[bytes, Context], Any]
 async def serving(handler: Handler, export: SpanExport) -> AsyncIterator[str]:
     """The address of a server with one method, traced as ours are."""
     server = grpc.aio.server()
-    scoped = ScopedServer(
-        server, lambda method: [lambda call: TracingScope(call, "worker", export), lambda _call: ErrorsScope(method)]
-    )
+    scoped = ScopedServer(server, lambda _method: [partial(TracingScope, service="worker", export=export), ErrorsScope])
     scoped.add_registered_method_handlers("test.Worker", {"Work": grpc.unary_unary_rpc_method_handler(handler)})
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
