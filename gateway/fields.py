@@ -12,6 +12,7 @@ from typing import Any
 
 from graphql import GraphQLObjectType, GraphQLSchema
 
+from gateway.errors import RemoteError
 from gateway.resolvers.messages import Read
 from services.runtime.outcomes import status_of
 from services.runtime.span_wire import OK, Attributes, Kind, Recorded
@@ -33,7 +34,7 @@ class _Field:
         """A value has come, or will not."""
         self.end = self._recording.elapsed()
         if error is not None:
-            self.status = status_of(error)
+            self.status = error.code.value[0] if isinstance(error, RemoteError) else status_of(error)
 
     def note_future(self, value: "asyncio.Future[Any]") -> None:
         """As a future tells it."""

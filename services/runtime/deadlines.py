@@ -4,6 +4,7 @@ import time
 from contextvars import ContextVar
 
 from services.runtime.errors import DeadlineExceeded
+from services.runtime.outcomes import SLACK_PART, SLACK_SECONDS
 from services.runtime.scopes import Call
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
@@ -31,8 +32,17 @@ def time_left(limit: float) -> float:
     return limit if left is None else min(left, limit)
 
 
+def way_home(seconds: float) -> float:
+    """What is left of a call's time for its end to reach the caller, twice what a late end is told by (outcomes.py).
+
+    Work that is stopped then still answers DEADLINE_EXCEEDED by itself, and its spans say where the time went; past the
+    caller's own deadline no trailer would arrive.
+    """
+    return min(2 * (SLACK_SECONDS + SLACK_PART * seconds), seconds / 4)
+
+
 class DeadlineScope:
-    """Takes over the deadline that came with the call."""
+    """Takes over the deadline that came with the call, less the way home."""
 
     __slots__ = ("_call",)
 
@@ -40,7 +50,8 @@ class DeadlineScope:
         self._call = call
 
     def __enter__(self) -> None:
-        set_budget(self._call.seconds)
+        seconds = self._call.seconds
+        set_budget(None if seconds is None else seconds - way_home(seconds))
 
     def __exit__(self, *_: object) -> None:
         return None

@@ -19,7 +19,7 @@ from neo4j import (
     Query,
     Record,
 )
-from neo4j.exceptions import ClientError, ConfigurationError, DriverError, Neo4jError
+from neo4j.exceptions import ClientError, ConfigurationError, DriverError, Neo4jError, TransientError
 
 from services.runtime.deadlines import budget, time_left
 from services.runtime.errors import DeadlineExceeded, Overloaded, StoreUnavailable
@@ -31,6 +31,7 @@ MAX_SIZE = 20
 ACQUIRE_SECONDS = 3.0
 CONNECT_SECONDS = 2.0
 STATEMENT_SECONDS = 30.0
+MIGRATION_TRIES = 5
 STORE = "neo4j"
 TIMED_OUT = "Neo.ClientError.Transaction.TransactionTimedOut"
 """How the codes begin that say so; which limit it was that passed comes behind."""
@@ -184,8 +185,18 @@ async def migrate(database: Database, folder: Path) -> list[str]:
     """Apply the folder's *.cypher that the database does not have yet, by name; return their names.
 
     Neo4j records nothing in a transaction that changes the schema, so each statement must say IF NOT EXISTS. Raises
-    ValueError when an applied file was changed since.
+    ValueError when an applied file was changed since. Of two at once Neo4j may give up one, which then tries again.
     """
+    for _ in range(MIGRATION_TRIES - 1):
+        try:
+            return await _migrate(database, folder)
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, TransientError):
+                raise
+    return await _migrate(database, folder)
+
+
+async def _migrate(database: Database, folder: Path) -> list[str]:
     applied = {row["name"]: row["sha256"] for row in await database.read("MATCH migrations", MIGRATIONS, {})}
     return [file.name for file in sorted(folder.glob("*.cypher")) if await _apply(database, file, applied)]
 
