@@ -5,6 +5,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -17,7 +18,18 @@ from services.runtime.deadlines import set_budget
 from services.runtime.errors import DeadlineExceeded, TokenInvalid
 from services.runtime.export import SpanExport
 from services.runtime.outcomes import CODES
-from tests.services.runtime.worker import PERMISSION, SHAPES, Authority, answered, recorded, stub, working
+from services.runtime.span_wire import Kind, Span, add_span
+from services.traces.critical_path import critical_path, shares
+from tests.services.runtime.worker import (
+    BLOCK_SECONDS,
+    PERMISSION,
+    SHAPES,
+    Authority,
+    answered,
+    recorded,
+    stub,
+    working,
+)
 
 WORKER = "tests.services.runtime.worker"
 ENDLESS = "answer without end"
@@ -30,18 +42,50 @@ async def worker() -> AsyncIterator[grpc.aio.Channel]:
         yield channel
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-async def test_of_a_killed_worker_the_callers_span_is_left(shape: str) -> None:
+@asynccontextmanager
+async def another_process() -> AsyncIterator[tuple[asyncio.subprocess.Process, str, str]]:
+    """A worker of its own, its target and a token."""
     child = await asyncio.create_subprocess_exec(sys.executable, "-m", WORKER, stdin=PIPE, stdout=PIPE)
     assert child.stdout is not None
     target, token = (await child.stdout.readline()).decode().split()
+    try:
+        yield child, target, token
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_of_a_killed_worker_the_callers_span_is_left(shape: str) -> None:
     recording = recorded()
-    async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
+    async with (
+        another_process() as (child, target, token),
+        grpc.aio.insecure_channel(target, options=OPTIONS) as channel,
+    ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await answered(stub(channel, token, shape), shape, "die")
+        assert await child.wait() == -signal.SIGKILL
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert await child.wait() == -signal.SIGKILL
     assert [(CODES[span.status], span.child) for span in recording.spans] == [("UNAVAILABLE", None)]
+
+
+async def test_a_call_that_waits_for_a_busy_loop_says_whose_it_was() -> None:
+    """A worker blocks its loop while another call waits for it; half of the block is enough to tell."""
+    async with another_process() as (_, target, token), grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
+        call = stub(channel, token, "unary_unary")
+        await answered(call, "unary_unary", "answer")
+        blocking = asyncio.create_task(answered(call, "unary_unary", "block"))
+        await asyncio.sleep(0.1)
+        recording = recorded()
+        await answered(call, "unary_unary", "answer")
+        await blocking
+    spans: list[Span] = [Span(recording.base, None, "test", Kind.SERVER, "test", 0, recording.elapsed())]
+    for recorded_span in recording.spans:
+        add_span(spans, recording.base, "test", recorded_span, 0)
+    owed = shares(critical_path(spans))
+    assert sum(owed.values()) == spans[0].end
+    assert owed["worker/loop"] > BLOCK_SECONDS / 2 * 1e9 > owed.get("worker/wait", 0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -22,6 +22,7 @@ from services.runtime.caller import Principal, PublicKeys, Verifier, parse_key_s
 from services.runtime.channels import Token
 from services.runtime.errors import DomainError
 from services.runtime.export import SpanExport
+from services.runtime.loop_lag import loop_lag
 from services.runtime.scopes import MAX_MESSAGE, Context, ScopedServer
 from services.runtime.server import OPTIONS, scopes_for
 from services.runtime.settings import ServiceSettings
@@ -218,7 +219,8 @@ async def _main() -> None:
     authority = Authority()
     async with working(authority, SpanExport("worker")) as target:
         print(target, authority.token(PERMISSION), flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+        with loop_lag.measured():
+            await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
