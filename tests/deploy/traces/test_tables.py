@@ -25,9 +25,23 @@ def test_the_blame_table_keeps_to_80_columns_and_cuts_nothing(scale: float) -> N
         assert words in text
 
 
-def test_a_tail_that_is_too_small_names_nobody() -> None:
-    text = drawn(blame_table(answer(), 99.0))
+@pytest.mark.parametrize(
+    ("requests", "percentile", "advice"),
+    [
+        (705, 99.0, "--percentile 95 or a longer --window."),
+        (705, 90.0, "--percentile 75 or a longer --window."),
+        (100, 99.0, "--percentile 50 or a longer --window."),
+        (60, 99.0, "Ask for a longer --window."),
+    ],
+)
+def test_a_tail_that_is_too_small_names_nobody_but_what_to_ask_for(
+    requests: int, percentile: float, advice: str
+) -> None:
+    few = answer()
+    few.request_count = requests
+    text = drawn(blame_table(few, percentile), 200)
     assert "Too few to name anyone: 3 of 30" in text
+    assert advice in text
 
 
 def test_the_change_table_says_what_may_be_chance() -> None:
