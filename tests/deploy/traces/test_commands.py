@@ -167,6 +167,8 @@ async def test_operations_are_listed(gateway: Any, here: tuple[str, str]) -> Non
     assert operation in (await command("blame", "--list", *here, COLUMNS="100")).out
     listed = (await command("blame", "--list", "--json", *here)).json
     assert next(one for one in listed if one["operation"] == operation)["request_count"] == "50"
+    named = (await command("blame", operation.split()[1], "--list", "--json", *here)).json
+    assert [one["operation"] for one in named] == [operation]
 
 
 async def until_kept(*arguments: str) -> Said:
@@ -211,6 +213,8 @@ REFUSED: list[tuple[list[str], str]] = [
     (["blame", "--percentile", "10"], "must be at least 50"),
     (["blame", "--against", "nothing"], "There is no baseline 'nothing'"),
     (["blame", "--save", "../x"], "cannot name a baseline"),
+    (["blame", "--list", "--save", "x"], "there is nothing to --save"),
+    (["blame", "no such operation", "--list"], "No operation has 'no such operation' in its name"),
     (["trace", "0" * 32], "send `traceparent` with the sampled flag"),
     (["trace", "xyz"], "is no trace id"),
 ]
