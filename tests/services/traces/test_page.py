@@ -214,6 +214,10 @@ async def test_a_phone_need_not_scroll_sideways(browser: Browser, stack: Stack, 
 async def test_what_is_missing_says_what_to_do(browser: Browser, stack: Stack) -> None:
     said = {
         f"#/trace/{'0' * 32}": ("This trace was not kept", "traceparent"),
+        f"#/trace/00-{'F' * 32}-{'0' * 16}-01": ("This trace was not kept", f"00-{'f' * 32}-00f067aa0ba902b7-01"),
+        "#/trace/nothing": ("This is no trace id", "32 hexadecimal digits"),
+        "#/trace/": ("This is no trace id", "has none"),
+        "#/trace/%": ("This is no trace id", '"%"'),
         "#/operation?name=nothing": ("No such request", "Look back 15 min"),
         "#/?window=60&end=1000": ("No requests yet", "Back to now"),
     }
