@@ -121,3 +121,11 @@ def test_a_trace_is_drawn_with_what_failed_and_what_was_logged(width: int) -> No
     assert "12.00 graph" in " ".join(text.split())
     assert "[dim]trouble attempt=2" in text
     assert "\x1b" not in text
+
+
+def test_what_is_folded_of_a_name_stays_under_its_begin() -> None:
+    answer = trace()
+    answer.spans[1].name = "acquire connection"
+    lines = drawn(trace_table(answer), 60).splitlines()
+    [at] = [at for at, line in enumerate(lines) if line.startswith("   acquire  ")]
+    assert lines[at + 1].startswith("   connection")
