@@ -34,7 +34,9 @@ def blame(
     window: Annotated[str, typer.Option(help="How far back: 90s, 5m, 2h.")] = "5m",
     save: Annotated[str, typer.Option(metavar="NAME", help="Keep the answer as a baseline.")] = "",
     against: Annotated[str, typer.Option(metavar="NAME", help="Say what has changed since a baseline.")] = "",
-    listed: Annotated[bool, typer.Option("--list", help="List the operations there are, or those of that name.")] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the operations there are, or those of that name.")
+    ] = False,
     as_json: Json = False,
     traces_target: TracesTarget = "",
     auth_target: AuthTarget = "",

@@ -12,7 +12,7 @@ from neurectomy.traces.v1 import traces_pb2 as pb
 
 WIDTH, LEAST = 32, 12
 NAME, HANGING = 16, 8
-"""The least room for a span's name, and how much of it what is folded keeps free on its left, as its span does."""
+"""The least room for a span's name, and how far what is folded of it is indented at most."""
 ON_PATH, OFF_PATH = "█", "░"
 STYLES = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 
