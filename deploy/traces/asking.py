@@ -72,7 +72,8 @@ async def _operation(stub: "TracesServiceAsyncStub", question: Question, before:
     if found is None:
         raise StackError(
             f"{before.operation!r}, the baseline's operation, was not asked for in the last "
-            f"{question.window_seconds:,} s. There are:\n  " + "\n  ".join(seen)
+            f"{question.window_seconds:,} s. Look further back with --window, or name what is to be compared with it; "
+            "there are:\n  " + "\n  ".join(seen)
         )
     return found
 

@@ -161,6 +161,18 @@ async def test_too_few_requests_are_said_on_either_side(gateway: Any, elsewhere:
     ]
 
 
+async def test_a_baseline_of_what_nobody_asks_for_says_what_to_do(gateway: Any, elsewhere: dict[str, str]) -> None:
+    name = f"Gone{uuid4().hex[:8]}"
+    await report(gateway, f"query {name} 11111111", 100)
+    assert (await command("blame", name, "--save", "gone", **elsewhere)).status == 0
+    file = Path(elsewhere["NEURECTOMY_STATE"]) / "baselines/gone.json"
+    file.write_text(file.read_text().replace(name, "Long" + name))
+    said = await command("blame", "--against", "gone", **elsewhere)
+    assert (said.status, said.out) == (1, "")
+    assert "or name what is to be compared with it" in said.err
+    assert f"query {name} 11111111" in said.err
+
+
 async def test_operations_are_listed(gateway: Any, here: tuple[str, str]) -> None:
     operation = f"query Listed{uuid4().hex[:8]} 0a1b2c3d"
     await report(gateway, operation, 100, requests=50)
