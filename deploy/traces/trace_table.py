@@ -95,7 +95,8 @@ class Stretches(Strip):
 def _title(answer: pb.GetTraceResponse) -> str:
     summary = answer.summary
     flags = (" failed" if summary.failed else "") + (" incomplete" if answer.incomplete else "")
-    return f"{summary.operation}: {ms(summary.duration_ns)}, trace {summary.trace_id}{flags and ','}{flags}"
+    began = f"{summary.start_time.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
+    return f"{summary.operation}: {ms(summary.duration_ns)}, {began}, trace {summary.trace_id}{flags and ','}{flags}"
 
 
 def _shares(answer: pb.GetTraceResponse) -> str:

@@ -8,9 +8,10 @@ from deploy.traces.blame_table import blame_table
 from deploy.traces.change_table import change_table
 from deploy.traces.trace_table import Stretches, trace_table
 from neurectomy.traces.v1 import traces_pb2 as pb
-from tests.deploy.traces.answers import MS, answer, baseline, drawn
+from tests.deploy.traces.answers import MS, THEN, answer, baseline, drawn
 
 LONGEST = "vector_search__pool wait"
+BEGAN = Timestamp(seconds=int(THEN.timestamp()))
 
 
 @pytest.mark.parametrize("scale", [0.001, 1, 100])
@@ -76,7 +77,9 @@ def test_a_bar_is_full_where_its_span_is_on_the_path(
 def trace() -> pb.GetTraceResponse:
     """A request whose call failed, after a line was logged."""
     return pb.GetTraceResponse(
-        summary=pb.TraceSummary(trace_id="a" * 32, operation="query Q", duration_ns=80 * MS, failed=True),
+        summary=pb.TraceSummary(
+            trace_id="a" * 32, operation="query Q", duration_ns=80 * MS, failed=True, start_time=BEGAN
+        ),
         spans=[
             pb.Span(span_id="1", service="gateway", name="query Q", end_ns=80 * MS, critical_ns=40 * MS),
             pb.Span(
@@ -99,7 +102,7 @@ def trace() -> pb.GetTraceResponse:
         shares=[pb.Share(label="gateway", duration_ns=40 * MS), pb.Share(label="graph", duration_ns=40 * MS)],
         logs=[
             pb.LogLine(
-                time=Timestamp(nanos=12 * MS),
+                time=Timestamp(seconds=BEGAN.seconds, nanos=12 * MS),
                 service="graph",
                 severity="ERROR",
                 text="[dim]trouble",
@@ -119,6 +122,7 @@ def test_a_trace_is_drawn_with_what_failed_and_what_was_logged(width: int) -> No
     assert (bar[0], bar[len(bar) // 2], bar[-1]) == ("█", "░", "█")
     assert "✗ MATCH [red]paths�[31m (graph): [bold]no such index" in text
     assert "12.00 graph" in " ".join(text.split())
+    assert "80.00 ms, 2026-11-24 16:00:00 UTC, trace" in " ".join(text.split())
     assert "[dim]trouble attempt=2" in text
     assert "\x1b" not in text
 
