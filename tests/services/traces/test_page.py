@@ -140,8 +140,11 @@ async def test_from_the_bar_to_the_trace_by_keyboard(browser: Browser, stack: St
 
 
 async def test_an_address_can_be_sent_to_a_colleague(browser: Browser, stack: Stack, seen: Seen) -> None:
-    async with visit(browser, at(stack, f"#/trace/{seen.trace_id}?span=0000000000000002")) as page:
+    """Who may be in another zone."""
+    place = at(stack, f"#/trace/{seen.trace_id}?span=0000000000000002")
+    async with visit(browser, place, timezone_id="Asia/Kolkata") as page:
         await expect(page.get_by_role("complementary", name="Span details")).to_contain_text("Traverse")
+        await expect(page.locator(".figures")).to_contain_text("GMT+5:30")
 
 
 async def test_of_a_large_trace_what_is_asked_for_is_drawn(browser: Browser, stack: Stack) -> None:
