@@ -1,5 +1,6 @@
 """The page of the traces service in a real browser, as someone uses it who has been paged."""
 
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -113,7 +114,9 @@ async def test_from_the_bar_to_the_trace_by_keyboard(browser: Browser, stack: St
         await expect(page.get_by_role("link", name="Back to live")).to_be_visible()
         await expect(page.locator(".figures")).to_contain_text("5,000")
 
-        await page.locator(".traces tbody a").first.focus()
+        slowest = page.locator(".traces tbody a").first
+        await expect(slowest).to_have_attribute("href", re.compile("end="))  # not the one from before the step
+        await slowest.focus()
         await page.keyboard.press("Enter")
         await expect(page.locator("[role=treeitem]")).to_have_count(3)
         await expect(page.locator(".identity")).to_contain_text(seen.trace_id)
