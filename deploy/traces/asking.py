@@ -72,15 +72,21 @@ async def _operation(stub: "TracesServiceAsyncStub", question: Question, before:
     if found is None:
         raise StackError(
             f"{before.operation!r}, the baseline's operation, was not asked for in the last "
-            f"{question.window_seconds:,} s. There are:\n  " + "\n  ".join(seen)
+            f"{question.window_seconds:,} s. Look further back with --window, or name what is to be compared with it; "
+            "there are:\n  " + "\n  ".join(seen)
         )
     return found
 
 
 async def listing(target: client.Target, question: Question) -> RenderableType:
-    """The operations that can be blamed."""
+    """The operations that can be blamed, or those of that name. Raises StackError."""
+    if question.save or question.against:
+        raise StackError("--list blames nobody, so that there is nothing to --save or to hold --against a baseline.")
     async with client.traces(target) as stub:
         seen = await client.operations(stub, question.window_seconds)
+    if question.operation:
+        client.match(question.operation, [one.operation for one in seen], question.window_seconds)
+        seen = [one for one in seen if question.operation in one.operation]
     if question.as_json:
         return json.dumps([as_dict(one) for one in seen], indent=2)
     return operations_table(seen, question.window_seconds)

@@ -8,13 +8,15 @@ from deploy.traces.figures import Bar, change, figure, figures, framed, interval
 from neurectomy.traces.v1 import traces_pb2 as pb
 
 NEEDED = 30
+LOWER = (99, 95, 90, 75, 50)
+"""What is asked for where a percentile has too few requests beyond it."""
 
 
 def blame_table(answer: pb.BlameResponse, percentile: float) -> RenderableType:
     """Who owes the percentile, largest excess over the median first; the parts sum to it exactly."""
     name = f"P{percentile:g}"
     if not answer.parts:
-        return plain(f"{_title(answer, name)}\n{too_few(answer)}")
+        return plain(f"{_title(answer, name)}\n{too_few(answer, percentile)}")
     table = figures()
     table.add_column("owed to", no_wrap=True)
     numbers(table, f"{name} ms", "over P50", "95 %", "tail ms", "calls x ms")
@@ -49,11 +51,13 @@ def operations_table(seen: Iterable[pb.Operation], window_seconds: int) -> Rende
     return table
 
 
-def too_few(answer: pb.BlameResponse) -> str:
-    """Why nobody is named."""
+def too_few(answer: pb.BlameResponse, percentile: float) -> str:
+    """Why nobody is named, and what to ask for instead."""
+    enough = (lower for lower in LOWER if lower < percentile and answer.request_count * (100 - lower) > NEEDED * 100)
+    lower = next((f"--percentile {lower} or " for lower in enough), "")
     return (
         f"Too few to name anyone: {answer.tail_count} of {NEEDED} requests beyond the percentile "
-        f"({answer.request_count:,} in all). Ask for a lower percentile or a longer window."
+        f"({answer.request_count:,} in all). Ask for {lower}a longer --window."
     )
 
 

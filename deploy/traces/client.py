@@ -101,7 +101,10 @@ async def find(stub: "TracesServiceAsyncStub", words: str, window_seconds: int) 
 def match(words: str, seen: Sequence[str], window_seconds: int) -> str:
     """The one of the operations that is meant, if any. Raises StackError."""
     if not seen:
-        raise StackError(f"No request came in the last {window_seconds} s, so there is nothing to blame anyone for.")
+        raise StackError(
+            f"No request came in the last {window_seconds:,} s, so there is nothing to blame anyone for. "
+            "Look further back with --window, such as --window 1h."
+        )
     found = [name for name in seen if words in name]
     if not found:
         raise StackError(f"No operation has {words!r} in its name. There are:\n  " + "\n  ".join(seen))

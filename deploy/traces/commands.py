@@ -13,7 +13,11 @@ TracesTarget = Annotated[
     str, typer.Option(envvar="TRACES_TARGET", help="The traces service of a system elsewhere, as host:port.")
 ]
 AuthTarget = Annotated[
-    str, typer.Option(envvar="AUTH_TARGET", help="Its auth service; SERVICE_SECRET is to hold the secret of `cli`.")
+    str,
+    typer.Option(
+        envvar="AUTH_TARGET",
+        help="The auth service of a system elsewhere; SERVICE_SECRET is to hold the secret of `cli`.",
+    ),
 ]
 Secret = Annotated[str, typer.Option(envvar="SERVICE_SECRET", hidden=True)]
 Json = Annotated[bool, typer.Option("--json", help="For a program instead of a person.")]
@@ -24,12 +28,15 @@ NEEDED = ("AUTH_TARGET", "TRACES_TARGET", "SERVICE_SECRET")
 def blame(
     operation: Annotated[str, typer.Argument(help="A part of its name; the most frequent operation if left out.")] = "",
     percentile: Annotated[
-        float | None, typer.Option(help="From 50 up to, not including, 100. [default: 99, or the baseline's]")
+        float | None,
+        typer.Option(help="From 50 up to, not including, 100.", show_default="99, or the baseline's"),
     ] = None,
     window: Annotated[str, typer.Option(help="How far back: 90s, 5m, 2h.")] = "5m",
     save: Annotated[str, typer.Option(metavar="NAME", help="Keep the answer as a baseline.")] = "",
     against: Annotated[str, typer.Option(metavar="NAME", help="Say what has changed since a baseline.")] = "",
-    listed: Annotated[bool, typer.Option("--list", help="List the operations there are.")] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the operations there are, or those of that name.")
+    ] = False,
     as_json: Json = False,
     traces_target: TracesTarget = "",
     auth_target: AuthTarget = "",

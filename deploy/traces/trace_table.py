@@ -4,12 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from deploy.traces.figures import Strip, figure, figures, framed, ms, numbers, plain
 from neurectomy.traces.v1 import traces_pb2 as pb
 
 WIDTH, LEAST = 32, 12
+NAME, HANGING = 16, 8
+"""The least room for a span's name, and how far what is folded of it is indented at most."""
 ON_PATH, OFF_PATH = "█", "░"
 STYLES = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 
@@ -28,18 +31,23 @@ def trace_table(answer: pb.GetTraceResponse) -> RenderableType:
 
 def _waterfall(answer: pb.GetTraceResponse) -> RenderableType:
     table = figures()
-    table.add_column("span", overflow="fold", min_width=16)
+    table.add_column("span", overflow="fold", min_width=NAME)
     table.add_column("service", no_wrap=True)
     numbers(table, "start ms", "took ms", "critical")
     table.add_column("")
     paths = _by_span(answer.sections)
     for span, depth in _depths(answer.spans):
-        name = f"{'  ' * depth}{span.name.rpartition('/')[2]}{' ✗' if span.failed else ''}"
         times = figure(span.start_ns), figure(span.end_ns - span.start_ns)
         critical = figure(span.critical_ns) if span.critical_ns else ""
         bar = Stretches(span, paths.get(span.span_id, ()), answer.summary.duration_ns)
-        table.add_row(plain(name), plain(span.service), *times, critical, bar)
+        table.add_row(_name(span, depth), plain(span.service), *times, critical, bar)
     return framed(_title(answer), table, _shares(answer))
+
+
+def _name(span: pb.Span, depth: int) -> RenderableType:
+    hanging = min(2 * depth, HANGING)
+    indent = " " * (2 * depth - hanging)
+    return Padding(plain(f"{indent}{span.name.rpartition('/')[2]}{' ✗' if span.failed else ''}"), (0, 0, 0, hanging))
 
 
 def _depths(spans: Iterable[pb.Span]) -> Iterator[tuple[pb.Span, int]]:
@@ -87,7 +95,8 @@ class Stretches(Strip):
 def _title(answer: pb.GetTraceResponse) -> str:
     summary = answer.summary
     flags = (" failed" if summary.failed else "") + (" incomplete" if answer.incomplete else "")
-    return f"{summary.operation}: {ms(summary.duration_ns)}, trace {summary.trace_id}{flags and ','}{flags}"
+    began = f"{summary.start_time.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
+    return f"{summary.operation}: {ms(summary.duration_ns)}, {began}, trace {summary.trace_id}{flags and ','}{flags}"
 
 
 def _shares(answer: pb.GetTraceResponse) -> str:

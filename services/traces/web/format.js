@@ -36,7 +36,9 @@ export function clock(seconds, withSeconds = true) {
 }
 
 export function day(seconds) {
-  return new Date(seconds * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+  const date = { day: "numeric", month: "short", year: "numeric" };
+  const time = { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" };
+  return new Date(seconds * 1000).toLocaleString("en-GB", { ...date, ...time });
 }
 
 export function seconds(timestamp) {

@@ -2,6 +2,8 @@
 
 export const DEFAULT_WINDOW = 300;
 
+const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/i;
+
 /** Page, what it is about, and the window of time. */
 export function here() {
   const [path, query = ""] = location.hash.replace(/^#/, "").split("?");
@@ -9,7 +11,7 @@ export function here() {
   const parameters = new URLSearchParams(query);
   return {
     page: page || "overview",
-    id: decodeURIComponent(id),
+    id: decoded(id).replace(TRACEPARENT, "$1"), // as `traceresponse` has it
     name: parameters.get("name") ?? "",
     window: Number(parameters.get("window")) || DEFAULT_WINDOW,
     end: Number(parameters.get("end")) || null,
@@ -18,6 +20,15 @@ export function here() {
     percentile: Number(parameters.get("percentile")) || 99,
     span: parameters.get("span") ?? "",
   };
+}
+
+/** A `%` that begins nothing stays as it is: a wrong address is to be answered, not to end the page. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** The address of a place; what is left out of `changes` stays as it is here. */

@@ -6,6 +6,7 @@ import { length } from "./format.js";
 import { address, here } from "./router.js";
 
 const WINDOWS = [60, 300, 900, 3600, 21_600, 86_400];
+const TRACE_ID = /^[0-9a-f]{32}$/i;
 
 function state(title, ...content) {
   return h("section", { class: "state" }, h("h1", null, title), content);
@@ -36,9 +37,10 @@ export function quiet(name) {
 /** Why what was asked for is not shown. */
 export function failed(failure, retry) {
   if (failure.status === 401 || failure.status === 403) return entry(failure, retry);
-  if (failure.reason === "TRACE_NOT_FOUND") return unkept();
   if (failure.reason === "OPERATION_NOT_FOUND") return quiet(here().name);
   if (failure.status === 0 || failure.status >= 500) return silent(failure, retry);
+  if (here().page === "trace" && !TRACE_ID.test(here().id)) return unreadable(here().id);
+  if (failure.reason === "TRACE_NOT_FOUND") return unkept();
   return state("This cannot be asked", h("p", null, failure.message), h("a", { href: "#/" }, "All operations"));
 }
 
@@ -52,6 +54,11 @@ function silent(failure, retry) {
   );
 }
 
+function unreadable(id) {
+  const said = `A trace id has 32 hexadecimal digits. The address has ${id ? `"${id}"` : "none"}.`;
+  return state("This is no trace id", h("p", null, said), home());
+}
+
 function unkept() {
   return state(
     "This trace was not kept",
@@ -59,9 +66,13 @@ function unkept() {
       "operation, those that failed, a sample, and those that were asked for. The newest win when room runs out."),
     h("p", null, "One that has only just ended may be a second away. To have a request kept for certain, send it with a ",
       "sampled ", h("code", null, "traceparent"), ":"),
-    command(`curl -H 'traceparent: 00-${here().id || "0af7651916cd43dd8448eb211c80319c"}-00f067aa0ba902b7-01' ...`),
-    h("a", { href: address({ page: "overview", id: "", span: "", name: "" }) }, "All operations"),
+    command(`curl -H 'traceparent: 00-${here().id.toLowerCase()}-00f067aa0ba902b7-01' ...`),
+    home(),
   );
+}
+
+function home() {
+  return h("a", { href: address({ page: "overview", id: "", span: "", name: "" }) }, "All operations");
 }
 
 function entry(failure, retry) {

@@ -161,12 +161,26 @@ async def test_too_few_requests_are_said_on_either_side(gateway: Any, elsewhere:
     ]
 
 
+async def test_a_baseline_of_what_nobody_asks_for_says_what_to_do(gateway: Any, elsewhere: dict[str, str]) -> None:
+    name = f"Gone{uuid4().hex[:8]}"
+    await report(gateway, f"query {name} 11111111", 100)
+    assert (await command("blame", name, "--save", "gone", **elsewhere)).status == 0
+    file = Path(elsewhere["NEURECTOMY_STATE"]) / "baselines/gone.json"
+    file.write_text(file.read_text().replace(name, "Long" + name))
+    said = await command("blame", "--against", "gone", **elsewhere)
+    assert (said.status, said.out) == (1, "")
+    assert "or name what is to be compared with it" in said.err
+    assert f"query {name} 11111111" in said.err
+
+
 async def test_operations_are_listed(gateway: Any, here: tuple[str, str]) -> None:
     operation = f"query Listed{uuid4().hex[:8]} 0a1b2c3d"
     await report(gateway, operation, 100, requests=50)
     assert operation in (await command("blame", "--list", *here, COLUMNS="100")).out
     listed = (await command("blame", "--list", "--json", *here)).json
     assert next(one for one in listed if one["operation"] == operation)["request_count"] == "50"
+    named = (await command("blame", operation.split()[1], "--list", "--json", *here)).json
+    assert [one["operation"] for one in named] == [operation]
 
 
 async def until_kept(*arguments: str) -> Said:
@@ -211,6 +225,8 @@ REFUSED: list[tuple[list[str], str]] = [
     (["blame", "--percentile", "10"], "must be at least 50"),
     (["blame", "--against", "nothing"], "There is no baseline 'nothing'"),
     (["blame", "--save", "../x"], "cannot name a baseline"),
+    (["blame", "--list", "--save", "x"], "there is nothing to --save"),
+    (["blame", "no such operation", "--list"], "No operation has 'no such operation' in its name"),
     (["trace", "0" * 32], "send `traceparent` with the sampled flag"),
     (["trace", "xyz"], "is no trace id"),
 ]

@@ -8,9 +8,10 @@ from deploy.traces.blame_table import blame_table
 from deploy.traces.change_table import change_table
 from deploy.traces.trace_table import Stretches, trace_table
 from neurectomy.traces.v1 import traces_pb2 as pb
-from tests.deploy.traces.answers import MS, answer, baseline, drawn
+from tests.deploy.traces.answers import MS, THEN, answer, baseline, drawn
 
 LONGEST = "vector_search__pool wait"
+BEGAN = Timestamp(seconds=int(THEN.timestamp()))
 
 
 @pytest.mark.parametrize("scale", [0.001, 1, 100])
@@ -25,9 +26,23 @@ def test_the_blame_table_keeps_to_80_columns_and_cuts_nothing(scale: float) -> N
         assert words in text
 
 
-def test_a_tail_that_is_too_small_names_nobody() -> None:
-    text = drawn(blame_table(answer(), 99.0))
+@pytest.mark.parametrize(
+    ("requests", "percentile", "advice"),
+    [
+        (705, 99.0, "--percentile 95 or a longer --window."),
+        (705, 90.0, "--percentile 75 or a longer --window."),
+        (100, 99.0, "--percentile 50 or a longer --window."),
+        (60, 99.0, "Ask for a longer --window."),
+    ],
+)
+def test_a_tail_that_is_too_small_names_nobody_but_what_to_ask_for(
+    requests: int, percentile: float, advice: str
+) -> None:
+    few = answer()
+    few.request_count = requests
+    text = drawn(blame_table(few, percentile), 200)
     assert "Too few to name anyone: 3 of 30" in text
+    assert advice in text
 
 
 def test_the_change_table_says_what_may_be_chance() -> None:
@@ -62,7 +77,9 @@ def test_a_bar_is_full_where_its_span_is_on_the_path(
 def trace() -> pb.GetTraceResponse:
     """A request whose call failed, after a line was logged."""
     return pb.GetTraceResponse(
-        summary=pb.TraceSummary(trace_id="a" * 32, operation="query Q", duration_ns=80 * MS, failed=True),
+        summary=pb.TraceSummary(
+            trace_id="a" * 32, operation="query Q", duration_ns=80 * MS, failed=True, start_time=BEGAN
+        ),
         spans=[
             pb.Span(span_id="1", service="gateway", name="query Q", end_ns=80 * MS, critical_ns=40 * MS),
             pb.Span(
@@ -85,7 +102,7 @@ def trace() -> pb.GetTraceResponse:
         shares=[pb.Share(label="gateway", duration_ns=40 * MS), pb.Share(label="graph", duration_ns=40 * MS)],
         logs=[
             pb.LogLine(
-                time=Timestamp(nanos=12 * MS),
+                time=Timestamp(seconds=BEGAN.seconds, nanos=12 * MS),
                 service="graph",
                 severity="ERROR",
                 text="[dim]trouble",
@@ -105,5 +122,14 @@ def test_a_trace_is_drawn_with_what_failed_and_what_was_logged(width: int) -> No
     assert (bar[0], bar[len(bar) // 2], bar[-1]) == ("█", "░", "█")
     assert "✗ MATCH [red]paths�[31m (graph): [bold]no such index" in text
     assert "12.00 graph" in " ".join(text.split())
+    assert "80.00 ms, 2026-11-24 16:00:00 UTC, trace" in " ".join(text.split())
     assert "[dim]trouble attempt=2" in text
     assert "\x1b" not in text
+
+
+def test_what_is_folded_of_a_name_stays_under_its_begin() -> None:
+    answer = trace()
+    answer.spans[1].name = "acquire connection"
+    lines = drawn(trace_table(answer), 60).splitlines()
+    [at] = [at for at, line in enumerate(lines) if line.startswith("   acquire  ")]
+    assert lines[at + 1].startswith("   connection")

@@ -1,5 +1,6 @@
 """The page of the traces service in a real browser, as someone uses it who has been paged."""
 
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -113,7 +114,9 @@ async def test_from_the_bar_to_the_trace_by_keyboard(browser: Browser, stack: St
         await expect(page.get_by_role("link", name="Back to live")).to_be_visible()
         await expect(page.locator(".figures")).to_contain_text("5,000")
 
-        await page.locator(".traces tbody a").first.focus()
+        slowest = page.locator(".traces tbody a").first
+        await expect(slowest).to_have_attribute("href", re.compile("end="))  # not the one from before the step
+        await slowest.focus()
         await page.keyboard.press("Enter")
         await expect(page.locator("[role=treeitem]")).to_have_count(3)
         await expect(page.locator(".identity")).to_contain_text(seen.trace_id)
@@ -140,8 +143,11 @@ async def test_from_the_bar_to_the_trace_by_keyboard(browser: Browser, stack: St
 
 
 async def test_an_address_can_be_sent_to_a_colleague(browser: Browser, stack: Stack, seen: Seen) -> None:
-    async with visit(browser, at(stack, f"#/trace/{seen.trace_id}?span=0000000000000002")) as page:
+    """Who may be in another zone."""
+    place = at(stack, f"#/trace/{seen.trace_id}?span=0000000000000002")
+    async with visit(browser, place, timezone_id="Asia/Kolkata") as page:
         await expect(page.get_by_role("complementary", name="Span details")).to_contain_text("Traverse")
+        await expect(page.locator(".figures")).to_contain_text("GMT+5:30")
 
 
 async def test_of_a_large_trace_what_is_asked_for_is_drawn(browser: Browser, stack: Stack) -> None:
@@ -214,6 +220,10 @@ async def test_a_phone_need_not_scroll_sideways(browser: Browser, stack: Stack, 
 async def test_what_is_missing_says_what_to_do(browser: Browser, stack: Stack) -> None:
     said = {
         f"#/trace/{'0' * 32}": ("This trace was not kept", "traceparent"),
+        f"#/trace/00-{'F' * 32}-{'0' * 16}-01": ("This trace was not kept", f"00-{'f' * 32}-00f067aa0ba902b7-01"),
+        "#/trace/nothing": ("This is no trace id", "32 hexadecimal digits"),
+        "#/trace/": ("This is no trace id", "has none"),
+        "#/trace/%": ("This is no trace id", '"%"'),
         "#/operation?name=nothing": ("No such request", "Look back 15 min"),
         "#/?window=60&end=1000": ("No requests yet", "Back to now"),
     }
