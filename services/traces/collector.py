@@ -59,7 +59,8 @@ class Collector:
 
     def receive_lines(self, batches: Iterable[logs_pb2.ResourceLogs]) -> int:
         """Keep the lines that were written for some trace. Returns how many of them were refused."""
-        kept = [self._keep_line(trace_id, line) for trace_id, line in otlp.lines(batches) if trace_id]
+        lines = ((trace_id, line) for trace_id, line in otlp.lines(batches) if trace_id)
+        kept = [otlp.is_trace(trace_id) and self._keep_line(trace_id, line) for trace_id, line in lines]
         self.forget()
         metrics.lines_received.inc(len(kept))
         metrics.lines_refused.inc(kept.count(False))

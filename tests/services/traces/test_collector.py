@@ -223,3 +223,11 @@ def test_traces_are_listed_by_when_they_began() -> None:
     assert [one.duration for one in collector.summaries("", 10, 1, end)] == [2]
     assert [one.duration for one in collector.summaries("", 10, end=end)] == [2, 1]
     assert [one.duration for one in collector.summaries("", 10)] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("size", [1, 15, 17, 100_000])
+def test_lines_of_what_is_no_trace_are_refused(size: int) -> None:
+    collector = collector_of()
+    line = LogRecord(trace_id=b"\1" * size, body=AnyValue(string_value="short"))
+    assert collector.receive_lines([_logs("shop", line)]) == 1
+    assert (collector.size, collector.line_count) == (0, 0)
