@@ -27,6 +27,8 @@ from services.runtime.telemetry import span
 MAX_ERRORS = 10
 CHARACTERS_OF_TOKEN = 500
 """About as many bytes as a token takes when it is parsed."""
+LONGEST_NAME = 100
+"""So much of an operation's name is in its label, which metrics and latencies are kept by; the hash has all of it."""
 LITERALS = {TokenKind.INT, TokenKind.FLOAT, TokenKind.STRING, TokenKind.BLOCK_STRING}
 UNSEEN = {TokenKind.SOF, TokenKind.EOF, TokenKind.COMMENT}
 
@@ -113,7 +115,7 @@ class Documents:
         for definition in ast.definitions:
             if isinstance(definition, OperationDefinitionNode):
                 name = definition.name.value if definition.name else None
-                label = f"{definition.operation.value} {name or 'anonymous'} {signature}"
+                label = f"{definition.operation.value} {(name or 'anonymous')[:LONGEST_NAME]} {signature}"
                 cost = cost_of(self._schema, ast, definition, self._limits.cost)
                 operations[name] = Operation(definition.operation, label, cost)
         if len(operations) == 1:

@@ -28,11 +28,17 @@ MAX_WINDOWS = 30
 MAX_OPERATIONS = 1_000
 OTHERS = "other operations"
 
+REFUSED = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
+"""Of a report that is not understood, or too large: it would be so for ever, and all others wait behind it."""
+
 log = structlog.get_logger()
 
 
 class Reports:
-    """Bounded: the oldest windows that could not be sent are given up, and too many operations are taken together."""
+    """Bounded: the oldest windows that could not be sent are given up, and too many operations are taken together.
+
+    A report that is refused is given up, too.
+    """
 
     def __init__(self, traces: "TracesServiceAsyncStub", clock: Callable[[], float] = time.time) -> None:
         self._traces = traces
@@ -84,13 +90,17 @@ class Reports:
                 await self._traces.ReportLatency(report, timeout=TIMEOUT_SECONDS)
             except (grpc.aio.AioRpcError, DomainError) as error:
                 self._note_failure(error)
-                return
-            self._unsent, self._failing = None, False
+                if _code(error) not in REFUSED:
+                    return
+                log.error("latencies are lost: the traces service refuses them", windows=len(report.windows))
+            else:
+                self._failing = False
+            self._unsent = None
 
     def _note_failure(self, error: grpc.aio.AioRpcError | DomainError) -> None:
         """Once for each time that the traces service is away."""
         if not self._failing:
-            reason = error.reason if isinstance(error, DomainError) else error.code().name
+            reason = error.reason if isinstance(error, DomainError) else _code(error).name
             log.warning("latencies are not reported", reason=reason)
         self._failing = True
 
@@ -106,3 +116,7 @@ class Reports:
             for operation, histogram in self._windows.pop(start).items()
         ]
         return pb.ReportLatencyRequest(source=self._source, sequence=self._sequence, windows=windows)
+
+
+def _code(error: grpc.aio.AioRpcError | DomainError) -> grpc.StatusCode:
+    return error.code if isinstance(error, DomainError) else error.code()

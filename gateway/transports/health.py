@@ -5,9 +5,8 @@ An ASGI application, even an empty one, costs twice as much. The rest of a reque
 
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from gateway.metrics import HttpMetrics
+from services.runtime.http_head import BoundedHead
 
 BODY = b'{"status":"ok"}'
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(BODY)
@@ -27,7 +26,7 @@ class _Answered:
             """Nobody waits."""
 
 
-class HealthProtocol(HttpToolsProtocol):
+class HealthProtocol(BoundedHead):
     """uvicorn's protocol, which knows one answer by heart."""
 
     metrics: ClassVar[HttpMetrics]
@@ -36,6 +35,7 @@ class HealthProtocol(HttpToolsProtocol):
         if self.url != b"/health" or not self._is_plain_get() or not self._idle():
             super().on_headers_complete()
             return
+        self._in_head = False
         self.cycle = ANSWERED
         keep_alive = self.parser.should_keep_alive()
         self.transport.write(ANSWER if keep_alive else LAST_ANSWER)

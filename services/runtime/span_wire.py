@@ -11,7 +11,7 @@ CLIENT span how long its answer waited for the caller's.
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -27,6 +27,8 @@ DROPPED = "neurectomy.spans.dropped"
 """How many spans of a call did not fit into its blob: an attribute of its span."""
 
 Attributes: TypeAlias = dict[str, str | int | float | bool]
+Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""What is read is added up, and must neither be less than nothing nor pass 64 bits: a year has 2^45 microseconds."""
 
 
 class Kind(IntEnum):
@@ -52,12 +54,12 @@ class Recorded(NamedTuple):
     parent: int
     kind: int
     name: str
-    start: int
-    duration: int
+    start: Natural
+    duration: Natural
     status: int = OK
     child: bytes | None = None
     attributes: Attributes | None = None
-    lag: int = 0
+    lag: Natural = 0
 
 
 # A Struct, since 25 of these are made for a request: it is made in a fifth of a NamedTuple's time, and read in half.
@@ -88,12 +90,12 @@ class _Blob(msgspec.Struct, array_like=True, frozen=True):
     version: int
     service: str
     method: str
-    base: int
-    duration: int
+    base: Annotated[int, msgspec.Meta(ge=0)]
+    duration: Natural
     status: int
-    dropped: int
+    dropped: Natural
     spans: list[Recorded]
-    lag: int
+    lag: Natural
 
 
 _CLIENT, _SERVER = int(Kind.CLIENT), int(Kind.SERVER)

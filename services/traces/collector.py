@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from math import inf, isfinite
 
 from opentelemetry.proto.logs.v1 import logs_pb2
@@ -23,6 +24,8 @@ from services.traces.recent import Recent
 
 TRACES_IN_FULL = 8
 """At least so many traces are held: one that is larger than its part is cut."""
+AT_ONCE = 500
+"""Spans, which take some 10 ms."""
 LINES_PART = 8
 """What part of the bytes may be lines of traces that are not kept, beside those that are."""
 
@@ -51,7 +54,16 @@ class Collector:
 
     def receive(self, batches: Iterable[trace_pb2.ResourceSpans]) -> int:
         """Keep what an exporter sent; a span that comes twice counts once. Returns how many spans were refused."""
-        kept = [self._keep(trace_id, span) for trace_id, span in otlp.spans(batches)]
+        return sum(self.receiving(batches))
+
+    def receiving(self, batches: Iterable[trace_pb2.ResourceSpans]) -> Iterator[int]:
+        """The same, by and by: a large export takes seconds, in which others have their turn. How many each time."""
+        spans = otlp.spans(batches)
+        while some := list(islice(spans, AT_ONCE)):
+            yield self._receive(some)
+
+    def _receive(self, spans: Iterable[tuple[str, Span]]) -> int:
+        kept = [self._keep(trace_id, span) for trace_id, span in spans]
         self.forget()
         metrics.spans_received.inc(len(kept))
         metrics.spans_refused.inc(kept.count(False))
@@ -59,7 +71,8 @@ class Collector:
 
     def receive_lines(self, batches: Iterable[logs_pb2.ResourceLogs]) -> int:
         """Keep the lines that were written for some trace. Returns how many of them were refused."""
-        kept = [self._keep_line(trace_id, line) for trace_id, line in otlp.lines(batches) if trace_id]
+        lines = ((trace_id, line) for trace_id, line in otlp.lines(batches) if trace_id)
+        kept = [otlp.is_trace(trace_id) and self._keep_line(trace_id, line) for trace_id, line in lines]
         self.forget()
         metrics.lines_received.inc(len(kept))
         metrics.lines_refused.inc(kept.count(False))

@@ -84,6 +84,11 @@ class Histogram:
         """The buckets in order, for `attribution`."""
         return Population(self.buckets.values())
 
+    @property
+    def largest(self) -> int:
+        """The largest of all its numbers."""
+        return max((group.largest for group in self.buckets.values()), default=0)
+
     def quantile(self, quantile: float) -> int:
         """In nanoseconds, within 3 %. Raises ValueError when there are no requests."""
         return self.population().quantile(quantile)

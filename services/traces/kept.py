@@ -45,7 +45,9 @@ class Trace:
     size: int = 0
     _spans: dict[str, bytes] = field(default_factory=dict)
     _lines: dict[bytes, None] = field(default_factory=dict)
-    _summary: Summary | None = None
+    _version: int = 0
+    _summary: tuple[int, Summary] | None = None
+    """And of which version of the spans it is."""
 
     def add_span(self, span: Span, max_size: int) -> bool:
         """Hold a span; one that comes twice counts once. False when there is no more room."""
@@ -56,7 +58,7 @@ class Trace:
         self._spans[key] = packed
         self.size += grown
         self.own = self.own or is_own(span)
-        self._summary = None
+        self._version += 1
         return True
 
     def add_line(self, packed: bytes, max_size: int) -> bool:
@@ -89,9 +91,10 @@ class Trace:
 
     def summary(self) -> Summary:
         """Remembered until there is another span."""
-        if self._summary is None:
-            self._summary = _summary(self.trace_id, self.spans())
-        return self._summary
+        known, version = self._summary, self._version  # asked in a thread: spans may come meanwhile
+        if known is None or known[0] != version:
+            known = self._summary = version, _summary(self.trace_id, self.spans())
+        return known[1]
 
     def pack(self) -> bytes:
         """All that is held."""

@@ -18,6 +18,11 @@ MAX_SOURCES = 10_000
 MAX_STEPS = 360
 SETTLING_SECONDS = 60.0
 PERCENT = 100.0
+LONGEST_NAME = 1_000
+"""Characters of an operation or a source: names are not counted among the bytes held."""
+HIGHEST = 0.999_999
+LARGEST = 2**53
+"""Of the numbers in a report: 100 days in one bucket of ten seconds. A thousand such sums still fit into 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +87,12 @@ class Latencies:
 
         Raises InvalidFields, and then nothing was added.
         """
-        if not source or sequence <= 0:
-            raise InvalidFields(source="must not be empty", sequence="must be positive")
+        if not 0 < len(source) <= LONGEST_NAME or sequence <= 0:
+            raise InvalidFields(source=f"must have 1 to {LONGEST_NAME:,} characters", sequence="must be positive")
         if sequence <= self._sequences.get(source, 0):
             metrics.reports_repeated.inc()
             return False
-        decoded = [(report, _decode(report.histogram)) for report in reports]
+        decoded = [(report, _decode(report)) for report in reports]
         self._remember(source, sequence)
         now = int(self._clock())  # no request has ended in the future: a source whose clock is ahead is put right
         for report, histogram in decoded:
@@ -200,17 +205,23 @@ def _steps(stretch: Stretch, steps: int) -> list[Stretch]:
 
 
 def _quantile(percentile: float) -> float:
+    """Ranks are told apart to a millionth; what is nearer to 100 than that is as near as can be."""
     if not 50.0 <= percentile < PERCENT:
         raise InvalidFields(percentile="must be at least 50 and less than 100")
-    return percentile / PERCENT
+    return min(percentile / PERCENT, HIGHEST)
 
 
 def _largest_first(parts: Mapping[str, int]) -> Mapping[str, int]:
     return dict(sorted(((label, time) for label, time in parts.items() if time), key=lambda part: (-part[1], part[0])))
 
 
-def _decode(data: bytes) -> Histogram:
+def _decode(report: Report) -> Histogram:
+    if len(report.operation) > LONGEST_NAME:
+        raise InvalidFields(operation=f"must have at most {LONGEST_NAME:,} characters")
     try:
-        return Histogram.unpack(data)
+        histogram = Histogram.unpack(report.histogram)
     except ValueError as error:
         raise InvalidFields(histogram=str(error)) from error
+    if histogram.largest > LARGEST:
+        raise InvalidFields(histogram=f"holds a number over {LARGEST:,}")
+    return histogram

@@ -61,9 +61,14 @@ def lines(batches: Iterable[logs_pb2.ResourceLogs]) -> Iterator[tuple[str, Line]
                 yield record.trace_id.hex(), _line(service, record)
 
 
+def is_trace(trace_id: str) -> bool:
+    """Whether it is as long as OTLP has them: what is held by a name must be as small as it is counted."""
+    return len(trace_id) == 32
+
+
 def is_valid(trace_id: str, span: Span) -> bool:
     """Whether its ids and times are such as OTLP has them, and can be answered with."""
-    return len(trace_id) == 32 and len(str(span.span_id)) == 16 and span.end <= LATEST
+    return is_trace(trace_id) and len(str(span.span_id)) == 16 and span.end <= LATEST
 
 
 def is_own(span: Span) -> bool:
@@ -97,14 +102,14 @@ def _span(service: str, span: trace_pb2.Span) -> Span:
 def _kind(span: trace_pb2.Span, attributes: Attributes) -> int:
     """Ours say it; of foreign ones, a client span to a database is that store's, and the span kind says the rest."""
     own = attributes.get(KIND_ATTRIBUTE)
-    if isinstance(own, int) and own in set(Kind):
+    if type(own) is int and own in set(Kind):  # True is equal to 1, and cannot be read back
         return own
     system = attributes.get("db.system.name") or attributes.get("db.system")
     return STORES.get(str(system)) or RPC_KINDS.get(span.kind, Kind.INTERNAL)
 
 
 def _natural(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if type(value) is int and value > 0 else 0
 
 
 def _line(service: str, record: logs_pb2.LogRecord) -> Line:

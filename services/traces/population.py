@@ -71,6 +71,13 @@ class Group:
         """Of its latencies."""
         return self.latency // self.weight
 
+    @property
+    def largest(self) -> int:
+        """The largest of its numbers."""
+        sums = (number for part in self.parts.values() for number in (part.time, part.calls, part.squares))
+        flags = self.incomplete, self.ambiguous, self.dropped
+        return max(self.count, self.weight, self.latency, self.slowest, self.fastest, self.exemplar[0], *flags, *sums)
+
     def latency_at(self, part: float) -> int:
         """As if its latencies lay evenly between its fastest (0) and its slowest (1); exact where all are equal."""
         return self.fastest + round((self.slowest - self.fastest) * part)

@@ -88,7 +88,10 @@ class OtlpTraces(TraceServiceServicer):
     async def Export(
         self, request: otlp.ExportTraceServiceRequest, context: Context
     ) -> otlp.ExportTraceServiceResponse:
-        refused = self._collector.receive(request.resource_spans)
+        refused = 0
+        for count in self._collector.receiving(request.resource_spans):
+            refused += count
+            await asyncio.sleep(0)
         await self._saved()
         partial = otlp.ExportTracePartialSuccess(rejected_spans=refused) if refused else None
         return otlp.ExportTraceServiceResponse(partial_success=partial)

@@ -76,3 +76,10 @@ def test_an_operation_is_chosen_by_name() -> None:
     for unknown in (None, "C"):
         with pytest.raises(OperationUnknown):
             document.operation(unknown)
+
+
+def test_a_name_without_end_makes_a_short_label_of_its_own() -> None:
+    names = ("a" * 500, "a" * 501)
+    labels = {label(f"query {name} {{ agents {{ id }} }}") for name in names}
+    assert len(labels) == len(names)
+    assert max(map(len, labels)) < 200

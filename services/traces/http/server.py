@@ -9,8 +9,10 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from services.runtime.http_head import BoundedHead
+
 MAX_AT_ONCE = 200
-"""Requests in progress; those beyond get 503, as each may hold a body."""
+"""Connections and requests in progress; those beyond get 503, as each may hold a body."""
 
 log = structlog.get_logger()
 
@@ -21,7 +23,7 @@ async def listening(app: ASGIApp, listener: socket.socket, grace_seconds: float)
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=BoundedHead,
         ws="none",
         lifespan="off",
         log_config=None,

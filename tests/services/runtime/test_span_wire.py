@@ -64,6 +64,13 @@ BAD = {
     "another version": msgspec.msgpack.encode([3, "graph", "/b", 1, 1, 0, 0, [], 0]),
     "a wrong type": msgspec.msgpack.encode([2, "graph", "/b", "base", 1, 0, 0, [], 0]),
     "the version before": msgspec.msgpack.encode([1, "graph", "/b", 1, 1, 0, 0, []]),
+    "a negative id": msgspec.msgpack.encode([2, "graph", "/b", -1, 1, 0, 0, [], 0]),
+    "a negative duration": msgspec.msgpack.encode([2, "graph", "/b", 1, -1, 0, 0, [], 0]),
+    "a negative lag": msgspec.msgpack.encode([2, "graph", "/b", 1, 1, 0, 0, [], -1]),
+    "fewer dropped than none": msgspec.msgpack.encode([2, "graph", "/b", 1, 1, 0, -1, [], 0]),
+    "dropped past 64 bits, twice": msgspec.msgpack.encode([2, "graph", "/b", 1, 1, 0, 2**64 - 1, [], 0]),
+    "a begin before the call": msgspec.msgpack.encode([2, "graph", "/b", 1, 1, 0, 0, [[1, 0, 3, "x", -1, 1]], 0]),
+    "an endless span": msgspec.msgpack.encode([2, "graph", "/b", 1, 1, 0, 0, [[1, 0, 3, "x", 1, 2**63]], 0]),
 }
 
 

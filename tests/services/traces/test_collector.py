@@ -1,8 +1,10 @@
 """OTLP in, bounded, and a trace out again with its critical path."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -10,9 +12,10 @@ from opentelemetry.proto.trace.v1 import trace_pb2 as otlp
 
 from services.runtime.errors import TraceNotFound
 from services.runtime.span_wire import Kind
-from services.traces.collector import Collector
+from services.traces.collector import AT_ONCE, Collector
 from services.traces.critical_path import shares
 from services.traces.otlp import STATUS_ATTRIBUTE
+from services.traces.service import OtlpTraces
 
 T0 = 1_700_000_000_000_000_000
 
@@ -223,3 +226,24 @@ def test_traces_are_listed_by_when_they_began() -> None:
     assert [one.duration for one in collector.summaries("", 10, 1, end)] == [2]
     assert [one.duration for one in collector.summaries("", 10, end=end)] == [2, 1]
     assert [one.duration for one in collector.summaries("", 10)] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("size", [1, 15, 17, 100_000])
+def test_lines_of_what_is_no_trace_are_refused(size: int) -> None:
+    collector = collector_of()
+    line = LogRecord(trace_id=b"\1" * size, body=AnyValue(string_value="short"))
+    assert collector.receive_lines([_logs("shop", line)]) == 1
+    assert (collector.size, collector.line_count) == (0, 0)
+
+
+async def test_a_large_export_lets_others_have_their_turn() -> None:
+    collector, turns = collector_of(), 0
+    spans = [_span(number, 1, 0, 0, 10) for number in range(1, 3 * AT_ONCE)]
+    nobody: Any = None
+    request = ExportTraceServiceRequest(resource_spans=[_batch("a", *spans)])
+    exporting = asyncio.create_task(OtlpTraces(collector).Export(request, nobody))
+    while not exporting.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert collector.trace_count == len(spans)
+    assert turns > len(spans) / AT_ONCE

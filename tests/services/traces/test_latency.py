@@ -50,8 +50,23 @@ def test_reports_of_many_gateways_are_one_population(latencies: Latencies) -> No
     assert sum(share.time for share in judged.blame.shares) == judged.latency
 
 
-def test_a_broken_report_adds_nothing_and_may_be_sent_again(latencies: Latencies) -> None:
-    broken = Report("b", NOW, b"\xc1")
+def _absurd(place: int) -> bytes:
+    """A histogram in which one number is as large as a message can have it."""
+    bucket: list[object] = [5, 1, 1, 1_000, 1_000, 1_000, 0, "", 0, 0, 0, [[0, 1_000, 1, 10**10]]]
+    bucket[place] = [[0, 2**64 - 1, 1, 1]] if place == PARTS else 2**64 - 1
+    return msgspec.msgpack.encode([1, ["gateway"], [bucket]])
+
+
+PARTS = 11
+BROKEN = {
+    "no histogram": Report("b", NOW, b"\xc1"),
+    "a name without end": Report("b" * 1_001, NOW, Histogram().pack()),
+    **{f"absurd {place}": Report("b", NOW, _absurd(place)) for place in (1, 2, 3, 4, 5, 6, 8, 9, 10, PARTS)},
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_broken_report_adds_nothing_and_may_be_sent_again(latencies: Latencies, broken: Report) -> None:
     with pytest.raises(InvalidFields):
         latencies.report("one", 1, [_report("a", [MS]), broken])
     assert _seen(latencies) == {}
@@ -168,3 +183,9 @@ def test_the_oldest_windows_go_when_there_is_too_much() -> None:
         latencies.report("one", number, [_report(f"at {start}", [MS], start)])
     assert 5 < len(_seen(latencies, 3_600)) < 30
     assert f"at {NOW - WINDOW_SECONDS}" in _seen(latencies, 3_600)
+
+
+@pytest.mark.parametrize("percentile", [99.9999, 99.99999, 99.9999999999])
+def test_a_percentile_may_be_as_near_to_100_as_one_likes(latencies: Latencies, percentile: float) -> None:
+    latencies.report("one", 1, [_report("a", [MS, 2 * MS])])
+    assert latencies.blame("a", percentile, latencies.stretch(300)).latency == pytest.approx(2 * MS, rel=0.03)

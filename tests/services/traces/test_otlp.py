@@ -2,6 +2,7 @@
 
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.trace import TraceState
@@ -63,3 +64,12 @@ def test_nonsense_is_refused_and_the_rest_kept(nonsense: dict[str, object]) -> N
     spans = [trace_pb2.Span(**each) for each in ({**good, **nonsense}, good)]  # type: ignore[arg-type]
     assert collector.receive([trace_pb2.ResourceSpans(scope_spans=[trace_pb2.ScopeSpans(spans=spans)])]) == 1
     assert [summary.duration for summary in collector.summaries("", 10)] == [4]
+
+
+@pytest.mark.parametrize("key", ["neurectomy.kind", "neurectomy.loop_lag_ns"])
+def test_a_span_that_says_true_for_a_number_can_be_read_again(key: str) -> None:
+    collector = Collector(10**8, 1.0)
+    true = KeyValue(key=key, value=AnyValue(bool_value=True))
+    span = trace_pb2.Span(trace_id=b"\1" * 16, span_id=b"\2" * 8, end_time_unix_nano=9, attributes=[true])
+    collector.receive([trace_pb2.ResourceSpans(scope_spans=[trace_pb2.ScopeSpans(spans=[span])])])
+    assert [summary.duration for summary in collector.summaries("", 10)] == [9]
