@@ -72,8 +72,7 @@ def _require_known(scenarios: Iterable[str]) -> None:
 
 async def _load(scenario: str, rate: float, duration: float, state: Path) -> None:
     addresses = Addresses.of_running(State(state))
-    # A name of its own for each run, so that blame speaks of this one alone.
-    name = f"Load{scenario.title()}{int(time.time()):x}"
+    name, start = f"Load{scenario.title()}", time.time()
     plan = Plan(f"{addresses.gateway_url}/graphql", f"query {name} {SCENARIOS[scenario].strip()}", rate, duration)
     before = _cpu_seconds(addresses)
     outcome = await run(plan)
@@ -82,8 +81,9 @@ async def _load(scenario: str, rate: float, duration: float, state: Path) -> Non
     console.print(_table(scenario, rate, outcome, {part: seconds / requests for part, seconds in cpu.items()}))
     await asyncio.sleep(REPORTED_SECONDS)
     async with client.traces(client.local(state)) as traces:
-        operation = await client.find(traces, name, int(duration) + 30)
-        console.print(blame_table(await client.judge(traces, operation, 99.0, int(duration) + 30), 99.0))
+        window = int(time.time() - start)  # this run's; `neurectomy blame --against` compares it with others
+        operation = await client.find(traces, name, window)
+        console.print(blame_table(await client.judge(traces, operation, 99.0, window), 99.0))
 
 
 def _cpu_seconds(addresses: Addresses) -> dict[str, float]:

@@ -15,6 +15,8 @@ from services.runtime.deadlines import set_budget
 from services.runtime.telemetry import Recording
 from services.runtime.trace_context import TraceContext, extract, traceparent
 
+REFUSED = "refused"
+"""The label of requests that are no operation: what was sent could not be read, or is not valid."""
 FAULTS = {"INTERNAL_SERVER_ERROR", "SERVICE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
 """Codes of errors that are not the client's."""
 
@@ -26,7 +28,7 @@ class Running:
 
     def __init__(self, trace: TraceContext, recording: Recording | None, spans: Spans) -> None:
         self.trace = trace
-        self.label: str | None = None
+        self.label = REFUSED
         """Of the operation, once it is known."""
         self.failed = False
         self.latency = 0
@@ -41,8 +43,8 @@ class Running:
             self.fields.record()
 
     def _ended(self) -> Ended | None:
-        """If it was recorded and the operation is known."""
-        if self._recording is None or self.label is None:
+        """If it was recorded."""
+        if self._recording is None:
             return None
         return Ended(self._recording, self.label, self.latency, self.failed)
 

@@ -113,6 +113,8 @@ def _subject(span: Span, kind: Kind) -> dict[str, Any]:
 def _graphql(label: str) -> dict[str, Any]:
     """From `query Name 1a2b3c4d`."""
     kind, _, rest = label.partition(" ")
+    if not rest:
+        return {}  # a request that was refused before it was known to be an operation
     name, _, signature = rest.partition(" ")
     named = {} if name == "anonymous" else {"graphql.operation.name": name}
     return {"graphql.operation.type": kind, **named, "neurectomy.graphql.document.hash": signature}

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from itertools import islice
 from math import inf, isfinite
 
+import msgspec
 from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from services.runtime.errors import TraceNotFound
-from services.runtime.span_wire import Span
+from services.runtime.span_wire import Kind, Span
 from services.traces import metrics, otlp
 from services.traces.critical_path import Path, SpanId, critical_path, labels, place
 from services.traces.kept import Pool, Summary, Trace, pack_line
 from services.traces.otlp import Line
 from services.traces.recent import Recent
 
+RPC_METHOD = "rpc.method"
+"""What every span of a call has, and one of a GraphQL operation has not."""
 TRACES_IN_FULL = 8
 """At least so many traces are held: one that is larger than its part is cut."""
 AT_ONCE = 500
@@ -39,6 +42,21 @@ class Opened:
     path: Path
     labels: dict[SpanId, str]
     lines: list[Line]
+
+
+def _entered(spans: list[Span]) -> list[Span]:
+    """A gateway's operation is where a request came in: what its client calls the parent lies outside, if it is not
+    here, and is not missing.
+    """
+    known = {span.span_id for span in spans}
+    return [
+        msgspec.structs.replace(span, parent_id=None) if _is_operation(span) and span.parent_id not in known else span
+        for span in spans
+    ]
+
+
+def _is_operation(span: Span) -> bool:
+    return span.kind == Kind.SERVER and otlp.is_own(span) and RPC_METHOD not in (span.attributes or {})
 
 
 class Collector:
@@ -169,7 +187,7 @@ class Collector:
         trace = self._find(trace_id)
         if trace is None:
             raise TraceNotFound(trace_id)
-        spans = trace.spans()
+        spans = _entered(trace.spans())
         return Opened(trace.summary(), place(spans), critical_path(spans), labels(spans), trace.lines())
 
     @property

@@ -154,3 +154,13 @@ async def kept_trace(traces: Any, trace_id: str) -> pb.GetTraceResponse:
                 return found
             except grpc.aio.AioRpcError:
                 await asyncio.sleep(0.2)
+
+
+async def test_a_request_that_is_refused_is_measured_and_kept_when_asked_for_too(
+    stack: Stack, world: World, connect_as: Connect
+) -> None:
+    traces, trace_id = connect_as(TracesServiceStub, await service_token(stack, "cli")), uuid4().hex
+    response = await world.client.post({"query": "{ nothing }"}, traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
+    assert response.json()["errors"][0]["extensions"]["traceId"] == trace_id
+    found = await kept_trace(traces, trace_id)
+    assert (found.summary.operation, found.summary.failed, found.incomplete) == ("refused", False, False)

@@ -90,6 +90,17 @@ def test_a_span_that_comes_twice_counts_once() -> None:
     assert (summary.span_count, collector.size) == (1, size)
 
 
+@pytest.mark.parametrize(("attributes", "missing"), [([], False), ([_text("rpc.method", "a.B/C")], True)])
+def test_the_parent_of_a_gateways_operation_lies_outside_and_is_not_missing(
+    attributes: list[KeyValue], missing: bool
+) -> None:
+    own = KeyValue(key="neurectomy.kind", value=AnyValue(int_value=Kind.SERVER))
+    span = _span(1, 1, 7, 0, 100, attributes=[own, *attributes])
+    collector = collector_of()
+    collector.receive([_batch("gateway", span)])
+    assert collector.open(_id(1)).path.incomplete == missing
+
+
 def test_the_newest_traces_win() -> None:
     collector = collector_of(10_000)
     for trace in range(1, 101):
