@@ -98,6 +98,27 @@ class Recent:
         return slow
 
 
+class Allowance:
+    """Ten a second, lest an outage drown whoever looks at it."""
+
+    __slots__ = ("_clock", "_counted", "_left")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counted = clock()
+        self._left = KEPT_AT_ONCE
+
+    def take(self) -> bool:
+        """Take one, if there is one."""
+        now = self._clock()
+        self._left = min(self._left + (now - self._counted) * KEPT_PER_SECOND, KEPT_AT_ONCE)
+        self._counted = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 class Spans:
     """Judges the trace of each request when it has ended."""
 
@@ -112,11 +133,9 @@ class Spans:
         self._export = export
         self._shares = shares or SharesMetrics()
         self.overhead = Overhead()
-        self._clock = clock
         self._recent: dict[str, Recent] = {}
-        self._allowance = KEPT_AT_ONCE
-        self._counted = clock()
-
+        self._own, self._asked_for = Allowance(clock), Allowance(clock)
+        """Apart, so that clients who ask for all of theirs leave us the slow and the failed."""
         self._ended: list[Ended] = []
 
     def end(self, ended: Ended) -> None:
@@ -158,8 +177,8 @@ class Spans:
         recording, operation, latency, failed = ended
         measured = measure(ended)
         path = measured.path
-        wanted = failed or recording.trace.sampled or random.randrange(SAMPLED_OF) == 0
-        kept = (self._is_slow(operation, latency) or wanted) and self._may_keep()
+        wanted = self._is_slow(operation, latency) or failed or random.randrange(SAMPLED_OF) == 0
+        kept = (wanted and self._own.take()) or (recording.trace.sampled and self._asked_for.take())
         trace_id = recording.trace.trace_id if kept else ""
         flags = path.incomplete, path.ambiguous, recording.dropped + _dropped(measured.spans)
         self._reports.add(operation, Request(latency, 1, measured.shares, calls(path), trace_id, *flags))
@@ -173,16 +192,6 @@ class Spans:
         if len(self._recent) > MAX_OPERATIONS:
             del self._recent[next(iter(self._recent))]
         return recent.is_slow(latency)
-
-    def _may_keep(self) -> bool:
-        """Ten a second, lest an outage drown whoever looks at it."""
-        now = self._clock()
-        self._allowance = min(self._allowance + (now - self._counted) * KEPT_PER_SECOND, KEPT_AT_ONCE)
-        self._counted = now
-        if self._allowance < 1:
-            return False
-        self._allowance -= 1
-        return True
 
     def _keep(self, recording: Recording, measured: Measured) -> None:
         epoch = time.time_ns() - recording.elapsed()

@@ -113,6 +113,22 @@ def test_no_more_is_kept_than_ten_a_second() -> None:
     assert len(kept.traces) == 60
 
 
+def test_clients_who_ask_for_all_of_theirs_leave_room_for_the_failed() -> None:
+    kept, now = Kept(), 0.0
+    spans = Spans(Counted(), kept, clock=lambda: now)
+    for _ in range(64):
+        end(spans, 2_000_000)  # so that what comes is not slow
+    now = 10.0
+    kept.traces.clear()
+    for _ in range(150):
+        end(spans, 1_000_000, TraceContext("a" * 32, 7, sampled=True))
+    asked_for = len(kept.traces)
+    for _ in range(10):
+        end(spans, 1_000_000, failed=True)
+    assert 50 <= asked_for < 55  # some are sampled, too
+    assert len(kept.traces) == asked_for + 10
+
+
 async def test_a_request_is_reported_and_one_that_asks_for_it_is_kept_whole(
     stack: Stack, world: World, connect_as: Connect
 ) -> None:

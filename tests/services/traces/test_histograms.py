@@ -143,6 +143,7 @@ GOOD = histogram(of([MS])).to_wire()
         [1, GOOD[1], [[BUCKET[0], 0, *BUCKET[2:]]]],
         [1, GOOD[1], [[*BUCKET[:2], 0, *BUCKET[3:]]]],
         [1, GOOD[1], [[*BUCKET[:-1], [[0, -1, 0, 0]]]]],
+        [1, GOOD[1], [[*BUCKET[:-1], [[0, 1, 0, 0]]]]],  # parts that do not sum to the latency
         [1, GOOD[1], [[*BUCKET[:-1], [[-1, 1, 0, 0]]]]],
     ],
     ids=repr,

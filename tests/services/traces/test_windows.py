@@ -15,7 +15,8 @@ def _filled(windows: Windows) -> Windows:
     for start in range(FIRST, NOW, WINDOW_SECONDS):
         for operation in ("a", "b")[: random.randrange(3)]:
             histogram = Histogram()
-            histogram.add(Request(random.randrange(1, 10**9), 1, {"gateway": 5, operation: 7}))
+            own = random.randrange(1, 10**9)
+            histogram.add(Request(own + 7, 1, {"gateway": own, operation: 7}))
             windows.add(start, operation, histogram)
     return windows
 
