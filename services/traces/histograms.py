@@ -174,5 +174,5 @@ def _bucket_in(bucket: _WireBucket, labels: list[str]) -> Group:
     _, count, weight, latency, fastest, slowest, traced, trace_id, incomplete, ambiguous, dropped, parts = bucket
     by_label = {labels[place]: Part(time, calls, squares) for place, time, calls, squares in parts}
     if parts and sum(part.time for part in by_label.values()) != latency:
-        raise ValueError("the parts of a bucket do not sum to its latency")
+        raise ValueError("not a histogram: the parts of a bucket do not sum to its latency")
     return Group(count, weight, latency, by_label, fastest, slowest, (traced, trace_id), incomplete, ambiguous, dropped)
