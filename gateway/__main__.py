@@ -10,6 +10,7 @@ from gateway.app import App
 from gateway.changes import Changes, connect
 from gateway.documents import Documents
 from gateway.execution import Engine, load_schema
+from gateway.fields import SERVICE
 from gateway.identity import Anonymous
 from gateway.metrics import HttpMetrics
 from gateway.operations import Operations
@@ -20,7 +21,7 @@ from gateway.reports import Reports
 from gateway.server import serve
 from gateway.settings import GatewaySettings
 from gateway.shares import SharesMetrics
-from gateway.spans import SERVICE, Spans
+from gateway.spans import Spans
 from gateway.transports.http import HttpTransport
 from gateway.transports.websocket import Door, WebSocketTransport
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub

@@ -6,7 +6,7 @@ stands beside them in the trace and is what the critical path runs through.
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import wraps
 from typing import Any
 
@@ -15,8 +15,10 @@ from graphql import GraphQLObjectType, GraphQLSchema
 from gateway.errors import RemoteError
 from gateway.resolvers.messages import Read
 from services.runtime.outcomes import status_of
-from services.runtime.span_wire import OK, Attributes, Kind, Recorded
+from services.runtime.span_wire import OK, Attributes, Kind, Span, span_id
 from services.runtime.telemetry import Recording
+
+SERVICE = "gateway"
 
 
 class _Field:
@@ -61,14 +63,13 @@ class Fields:
             return value
         return _awaited(field, value)
 
-    def record(self) -> None:
-        """Add the fields to the recording, when no more will come."""
+    def spans(self) -> Iterator[Span]:
+        """A span for each field. They owe nothing, so they are only made for a trace that is kept."""
+        base = self._recording.base
         for name, field in self._fields.items():
             attributes: Attributes | None = {"graphql.field.count": field.count} if field.count > 1 else None
-            start = field.start // 1_000
-            duration = field.end // 1_000 - start
-            index = self._recording.next_index()
-            self._recording.add(Recorded(index, 0, Kind.FIELD, name, start, duration, field.status, None, attributes))
+            own_id, status = span_id(base, self._recording.next_index()), field.status
+            yield Span(own_id, base, SERVICE, Kind.FIELD, name, field.start, field.end, status, attributes)
 
 
 async def _awaited(field: _Field, value: Awaitable[Any]) -> Any:

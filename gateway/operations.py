@@ -38,15 +38,14 @@ class Running:
 
     def stop(self) -> None:
         """Its answer is ready: time stands still."""
-        if self._recording is not None and self.fields is not None:
+        if self._recording is not None:
             self.latency = self._recording.elapsed()
-            self.fields.record()
 
     def _ended(self) -> Ended | None:
         """If it was recorded."""
         if self._recording is None:
             return None
-        return Ended(self._recording, self.label, self.latency, self.failed)
+        return Ended(self._recording, self.label, self.latency, self.failed, self.fields)
 
     def end(self) -> None:
         """Judge the trace. After the answer has been sent, which is not to wait for it."""

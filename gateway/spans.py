@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from gateway.fields import SERVICE, Fields
 from gateway.reports import Reports
 from gateway.shares import Overhead, SharesMetrics
 from services.runtime.background import in_background
@@ -29,7 +30,6 @@ from services.traces.population import Request
 
 log = structlog.get_logger()
 
-SERVICE = "gateway"
 MAX_OPERATIONS = 1_000
 SAMPLED_OF = 1_000
 KEPT_PER_SECOND, KEPT_AT_ONCE = 10.0, 50.0
@@ -60,11 +60,12 @@ class Ended(NamedTuple):
     operation: str
     latency: int
     failed: bool
+    fields: Fields | None = None
 
 
 def measure(ended: Ended) -> Measured:
     """Put the trace of a request together."""
-    recording, operation, latency, failed = ended
+    recording, operation, latency, failed, _ = ended
     root = Span(recording.base, None, SERVICE, Kind.SERVER, operation, 0, latency, UNKNOWN if failed else OK)
     spans = [root]
     for recorded in recording.spans:
@@ -174,7 +175,7 @@ class Spans:
 
         Only a kept trace's id is counted with it, so that whoever is blamed can be looked at.
         """
-        recording, operation, latency, failed = ended
+        recording, operation, latency, failed, fields = ended
         measured = measure(ended)
         path = measured.path
         wanted = self._is_slow(operation, latency) or failed or random.randrange(SAMPLED_OF) == 0
@@ -184,7 +185,7 @@ class Spans:
         self._reports.add(operation, Request(latency, 1, measured.shares, calls(path), trace_id, *flags))
         self._shares.count(operation, measured.shares, trace_id, flags[2])
         if kept:
-            self._keep(recording, measured)
+            self._keep(recording, measured, fields)
 
     def _is_slow(self, operation: str, latency: int) -> bool:
         recent = self._recent.pop(operation, None) or Recent()
@@ -193,8 +194,10 @@ class Spans:
             del self._recent[next(iter(self._recent))]
         return recent.is_slow(latency)
 
-    def _keep(self, recording: Recording, measured: Measured) -> None:
+    def _keep(self, recording: Recording, measured: Measured, fields: Fields | None) -> None:
         epoch = time.time_ns() - recording.elapsed()
         root, *inner = measured.spans
         root = msgspec.structs.replace(root, parent_id=recording.trace.parent_id)
-        self._export.spans(recording.trace.trace_id, [root, *inner], epoch, recording.trace.state)
+        self._export.spans(
+            recording.trace.trace_id, [root, *inner, *(fields.spans() if fields else ())], epoch, recording.trace.state
+        )
