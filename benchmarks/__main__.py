@@ -62,6 +62,8 @@ def overhead(
         for name, measured in found.items():
             console.print(turns.table(name, measured))
             console.print(turns.by_process(measured))
+        if len(found) > 1:
+            console.print(turns.table("one of each together", turns.together(list(found.values()))))
 
 
 def _require_known(scenarios: Iterable[str]) -> None:

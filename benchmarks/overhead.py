@@ -203,6 +203,20 @@ def run(scenarios: Sequence[str], rounds: int, seconds: float, connections: int,
     return asyncio.run(measure(scenarios, rounds, seconds, connections, say))
 
 
+def together(found: Sequence[Measured]) -> Measured:
+    """One of each scenario as a request of its own: its time and its CPU are theirs, added up round by round."""
+    whole = Measured()
+    for variant in VARIANTS:
+        rounds = zip(*(measured.samples[variant] for measured in found), strict=True)
+        whole.samples[variant] = [_one_of_each(turns) for turns in rounds]
+    return whole
+
+
+def _one_of_each(turns: Sequence[Sample]) -> Sample:
+    seconds = sum(1 / turn.requests_per_second for turn in turns)
+    return Sample(1 / seconds, {part: sum(turn.cpu[part] for turn in turns) for part in PARTS})
+
+
 def table(scenario: str, measured: Measured) -> Table:
     """Medians, with the quartiles on either side, and the medians of the ratios to tracing off in the same round."""
     columns = ("requests/s", "to off", "CPU us a request", "to off")
