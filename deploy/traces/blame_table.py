@@ -6,8 +6,8 @@ from rich.console import RenderableType
 
 from deploy.traces.figures import Bar, change, figure, figures, framed, interval, ms, numbers, plain, rough
 from neurectomy.traces.v1 import traces_pb2 as pb
+from services.traces.attribution import NEEDED
 
-NEEDED = 30
 LOWER = (99, 95, 90, 75, 50)
 """What is asked for where a percentile has too few requests beyond it."""
 

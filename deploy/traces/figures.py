@@ -1,6 +1,7 @@
 """How times look in the tables of a terminal: milliseconds, right-aligned, with bars in whatever room is left."""
 
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -76,7 +77,7 @@ def as_json(message: Message) -> str:
     return json.dumps(as_dict(message), indent=2)
 
 
-class Strip:
+class Strip(ABC):
     """One line of cells, drawn as long as there is room for it; `draw` makes a text of that many characters."""
 
     def __init__(self, width: int, least: int = 0, style: str = "") -> None:
@@ -84,9 +85,9 @@ class Strip:
         self._least = least
         self._style = style
 
+    @abstractmethod
     def draw(self, width: int) -> str:
         """A text that is `width` characters long at most."""
-        raise NotImplementedError
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(self._least, self._width)

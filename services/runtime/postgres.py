@@ -77,13 +77,13 @@ class Statements:
         return result
 
 
-def _meaning(error: BaseException, connection: "asyncpg.pool.PoolConnectionProxy[Row] | None" = None) -> BaseException:
+def _meaning(error: BaseException, connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> BaseException:
     """What an error of the driver means to our caller; any other means itself."""
     if isinstance(error, asyncpg.QueryCanceledError):
         return DeadlineExceeded()
     if isinstance(error, UNSTORABLE):
         return InvalidFields(text="must not contain the character U+0000")
-    lost = isinstance(error, asyncpg.InterfaceError) and connection is not None and _is_lost(connection)
+    lost = isinstance(error, asyncpg.InterfaceError) and _is_lost(connection)
     return StoreUnavailable(STORE) if lost or isinstance(error, UNREACHABLE) else error
 
 

@@ -4,22 +4,19 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-import grpc
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from services.runtime.span_wire import OK, Kind, Span
+from services.runtime.outcomes import CODES, UNKNOWN
+from services.runtime.span_wire import KIND_ATTRIBUTE, LOOP_LAG, OK, Kind, Span
 
 NAMESPACE = "neurectomy"
 ERROR_TYPE = "error.type"
-LOOP_LAG = "neurectomy.loop_lag_ns"
 SCOPE = InstrumentationScope(NAMESPACE, version(NAMESPACE))
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
-CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 SERVER_FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 """The conventions' list: after any other code the server did its work, and its span is no error."""
 STORES = {Kind.POSTGRES: "postgresql", Kind.NEO4J: "neo4j", Kind.REDIS: "redis"}
@@ -89,7 +86,7 @@ def _status(span: Span, kind: Kind) -> Status:
 
 
 def _attributes(span: Span, kind: Kind) -> dict[str, Any]:
-    attributes = {"neurectomy.kind": int(kind), **_subject(span, kind), **(span.attributes or {})}
+    attributes = {KIND_ATTRIBUTE: int(kind), **_subject(span, kind), **(span.attributes or {})}
     if span.peer:
         attributes |= {"peer.service": span.peer, "service.peer.name": span.peer}
     if span.lag:

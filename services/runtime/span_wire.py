@@ -23,6 +23,9 @@ MAX_ID = 0xFFFF_FFFF_FFFF_FFFF
 OK = 0
 ASK_KEY = "x-spans"
 BLOB_KEY = "x-spans-bin"
+KIND_ATTRIBUTE = "neurectomy.kind"
+LOOP_LAG = "neurectomy.loop_lag_ns"
+"""How a Span's kind and lag travel as attributes of OpenTelemetry."""
 DROPPED = "neurectomy.spans.dropped"
 """How many spans of a call did not fit into its blob: an attribute of its span."""
 

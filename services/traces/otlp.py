@@ -8,10 +8,8 @@ import msgspec
 from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from services.runtime.span_wire import Kind, Span
+from services.runtime.span_wire import KIND_ATTRIBUTE, LOOP_LAG, Kind, Span
 
-KIND_ATTRIBUTE = "neurectomy.kind"
-LOOP_LAG = "neurectomy.loop_lag_ns"
 STATUS_ATTRIBUTE = "otel.status_description"
 """Where OpenTelemetry puts the text of a status in formats that have no room of their own for it."""
 STORES = {"postgresql": Kind.POSTGRES, "neo4j": Kind.NEO4J, "redis": Kind.REDIS}
