@@ -9,6 +9,7 @@ import grpc
 
 from gateway.errors import RemoteError
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
+from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
@@ -17,6 +18,7 @@ from services.runtime.channels import OPTIONS, Token, traced
 
 if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
+    from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceAsyncStub
     from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
     from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
     from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
@@ -28,9 +30,10 @@ Channels = Mapping[str, grpc.aio.Channel]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """A stub for each, that carries the caller's token."""
+    """Stubs that carry the caller's token: one for each of the others, and several for auth."""
 
     auth: "AuthServiceAsyncStub"
+    api_keys: "ApiKeysServiceAsyncStub"
     agent_store: "AgentStoreServiceAsyncStub"
     vector_search: "VectorSearchServiceAsyncStub"
     graph: "GraphServiceAsyncStub"
@@ -54,7 +57,8 @@ def services_on(channels: Channels, token: Token) -> Services:
         return cast(grpc.aio.Channel, _NamedChannel(traced(channels[service], token), service))
 
     return Services(
-        auth=AuthServiceStub(named("auth")),
+        auth=AuthServiceStub(auth := named("auth")),
+        api_keys=ApiKeysServiceStub(auth),
         agent_store=AgentStoreServiceStub(named("agent_store")),
         vector_search=VectorSearchServiceStub(named("vector_search")),
         graph=GraphServiceStub(named("graph")),

@@ -13,7 +13,7 @@ import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 from hypothesis import settings
 
-from deploy.local.stack import Stack, StackOptions
+from deploy.local.stack import NEEDS, Stack, StackOptions
 from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from services.runtime import channels
@@ -42,9 +42,10 @@ Connect = Callable[..., Any]
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def stack(tmp_path_factory: Any) -> AsyncIterator[Stack]:
-    """PostgreSQL, Valkey, Neo4j and every process of ours, on free ports."""
+    """PostgreSQL, Valkey, Neo4j and every process of ours, on free ports; or only TEST_PARTS and what these need."""
     state = Path(os.environ.get("TEST_STATE") or tmp_path_factory.mktemp("state"))
-    async with Stack(StackOptions.for_tests(state)) as running:
+    parts = [part for part in os.environ.get("TEST_PARTS", "").split(",") if part] or tuple(NEEDS)
+    async with Stack(StackOptions.for_tests(state, parts)) as running:
         yield running
 
 

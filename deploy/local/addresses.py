@@ -105,6 +105,8 @@ class Addresses:
                 digests = {identity: hashlib.sha256(secret.encode()).hexdigest() for identity, secret in secrets}
                 return {
                     "DATABASE_URL": self.database_url(name),
+                    "REDIS_URL": self.redis_url,
+                    "ENCRYPTION_SECRET": self.state.secret("encryption"),
                     "SERVICE_CREDENTIALS": json.dumps(digests),
                     "ANONYMOUS_ORGANIZATION": str(DEMO_ORGANIZATION),
                 }

@@ -28,7 +28,8 @@ from neurectomy.vector_search.v1 import vector_search_pb2 as vector_pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
 from services.auth.passwords import Passwords, Profile
 from services.auth.permissions import ROLES
-from services.auth.store import AuthStore
+from services.auth.signing_keys import load as load_keys
+from services.auth.store import accounts
 from services.auth.tokens import Grant, Tokens
 from services.runtime import channels, postgres
 
@@ -156,10 +157,9 @@ async def seed(stack: Addresses, report: Report) -> bool:
 async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[Demo]:
     async with AsyncExitStack() as resources:
         database = await resources.enter_async_context(postgres.connect(stack.database_url("auth"), max_size=5))
-        store = AuthStore(database)
-        users = await _people(store, cast)
+        users = await _people(database, cast)
         owner = Grant(str(users[cast["users"][0]["name"]]), "user", ROLES["owner"], DEMO_ORGANIZATION)
-        token = Tokens(await store.signing_keys(), TOKEN_SECONDS).issue(owner).token
+        token = Tokens(await load_keys(database), TOKEN_SECONDS).issue(owner).token
 
         async def owners() -> str:
             return token
@@ -169,22 +169,24 @@ async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[De
         yield Demo(AgentStoreServiceStub(agents), VectorSearchServiceStub(vectors), users)
 
 
-async def _people(store: AuthStore, cast: Mapping[str, Any]) -> dict[str, UUID]:
+async def _people(database: postgres.Database, cast: Mapping[str, Any]) -> dict[str, UUID]:
     """The users by name. Nobody knows their passwords: the demo organization is for reading."""
     with ThreadPoolExecutor(1) as pool:
         unusable = await Passwords(Profile.RFC_9106_LOW_MEMORY, pool).hash(secrets.token_urlsafe(24))
-    users: dict[str, UUID] = {}
-    for user in cast["users"]:
-        name, email = user["name"], f"{user['name'].split()[0].lower()}@demo.neurectomy.example"
-        if known := await store.credentials(email, DEMO_ORGANIZATION):
-            users[name] = known["user_id"]
-            continue
-        users[name] = uuid7()
-        if user["role"] == "owner":
-            await store.create_account(DEMO_ORGANIZATION, cast["organization"], users[name], email, name, unusable)
-        else:
-            await store.create_member(DEMO_ORGANIZATION, users[name], email, name, unusable, user["role"])
-    return users
+    async with database.all_tenants() as statements:
+        return {user["name"]: await _person(statements, cast["organization"], user, unusable) for user in cast["users"]}
+
+
+async def _person(statements: postgres.Statements, organization: str, user: Mapping[str, str], unusable: str) -> UUID:
+    name, email = user["name"], f"{user['name'].split()[0].lower()}@demo.neurectomy.example"
+    if known := await accounts.credentials(statements, email, DEMO_ORGANIZATION):
+        return UUID(str(known["user_id"]))
+    user_id = uuid7()
+    if user["role"] == "owner":
+        await accounts.insert_account(statements, DEMO_ORGANIZATION, organization, user_id, email, name, unusable)
+    else:
+        await accounts.insert_member(statements, DEMO_ORGANIZATION, user_id, email, name, unusable, user["role"])
+    return user_id
 
 
 def _request_id(kind: str, name: str) -> str:

@@ -11,6 +11,7 @@ from gateway.context import Info
 from gateway.remote import Services
 from gateway.resolvers.messages import null_when_empty, read
 from neurectomy.agent_store.v1 import agent_store_pb2 as agents_pb
+from neurectomy.auth.v1 import api_keys_pb2
 from neurectomy.auth.v1 import auth_pb2 as pb
 
 query, mutation = QueryType(), MutationType()
@@ -18,7 +19,14 @@ agent, version, user, log_in = ObjectType("Agent"), ObjectType("Version"), Objec
 bindables = [query, mutation, agent, version, user, log_in]
 
 null_when_empty(user, "email")
-read(log_in, {"accessToken": "access_token.token", "expireTime": "access_token.expire_time"})
+read(
+    log_in,
+    {
+        "accessToken": "access_token.token",
+        "expireTime": "access_token.expire_time",
+        "refreshToken": "refresh_token.token",
+    },
+)
 
 Input = Mapping[str, Any]
 
@@ -45,12 +53,12 @@ async def do_log_in(_: None, info: Info, input: Input) -> pb.LogInResponse:
 
 
 @mutation.field("createApiKey")
-async def create_api_key(_: None, info: Info, input: Input) -> pb.CreateApiKeyResponse:
-    request = pb.CreateApiKeyRequest(name=input["name"], scopes=input.get("scopes"))
+async def create_api_key(_: None, info: Info, input: Input) -> api_keys_pb2.CreateApiKeyResponse:
+    request = api_keys_pb2.CreateApiKeyRequest(name=input["name"], scopes=input.get("scopes"))
     expires: datetime | None = input.get("expire_time")
     if expires is not None:
         request.expire_time.CopyFrom(_timestamp(expires))
-    return await info.context.services.auth.CreateApiKey(request)
+    return await info.context.services.api_keys.CreateApiKey(request)
 
 
 @agent.field("owner")

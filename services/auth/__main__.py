@@ -2,16 +2,20 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
 
+import grpc
 import uvloop
 
+from neurectomy.auth.v1.api_keys_pb2_grpc import add_ApiKeysServiceServicer_to_server
 from neurectomy.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
-from services.auth.accounts import Accounts
+from services.auth import signing_keys
+from services.auth.accounts import Accounts, Identities
+from services.auth.api_keys import ApiKeys
 from services.auth.passwords import Passwords
-from services.auth.service import Auth
+from services.auth.service.accounts import Auth
+from services.auth.service.api_keys import ApiKeysRpcs
+from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
-from services.auth.store import AuthStore
 from services.auth.tokens import Tokens
 from services.runtime import postgres
 from services.runtime.caller import PublicKeys, Verifier, parse_key_set
@@ -22,19 +26,27 @@ from services.runtime.settings import load
 async def main() -> None:
     settings = load(AuthSettings)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(postgres.connect(settings.database_url.get_secret_value()))
+        database = await stack.enter_async_context(
+            postgres.connect(settings.database_url.get_secret_value(), init=postgres.jsonb_as_objects)
+        )
         pool = stack.enter_context(ThreadPoolExecutor(settings.password_threads, "passwords"))
-        store = AuthStore(database)
-        tokens = Tokens(await store.signing_keys(), settings.access_token_seconds)
+        tokens = Tokens(await signing_keys.load(database), settings.access_token_seconds)
         passwords = Passwords(settings.password_profile, pool)
-        accounts = Accounts(store, passwords, tokens, settings.service_credentials, settings.anonymous_organization)
+        sessions = Sessions(tokens, settings.refresh_token_seconds)
+        identities = Identities(tokens, settings.service_credentials, settings.anonymous_organization)
+        api_keys = ApiKeys(database)
 
         async def own_keys() -> PublicKeys:
             return parse_key_set(tokens.key_set())
 
-        verifier = Verifier(own_keys, accounts.api_key_principal)
-        service = Auth(accounts, store, tokens, verifier)
-        await serve("auth", settings, verifier, partial(add_AuthServiceServicer_to_server, service))
+        verifier = Verifier(own_keys, api_keys.principal)
+        accounts = Accounts(database, passwords, sessions)
+
+        def register(server: grpc.aio.Server) -> None:
+            add_AuthServiceServicer_to_server(Auth(accounts, identities, database, tokens, verifier), server)
+            add_ApiKeysServiceServicer_to_server(ApiKeysRpcs(api_keys), server)
+
+        await serve("auth", settings, verifier, register)
 
 
 if __name__ == "__main__":

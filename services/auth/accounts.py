@@ -1,34 +1,28 @@
-"""Registering, logging in, and what a principal becomes of."""
+"""Registering, logging in, and what our own services and strangers are given."""
 
 import hashlib
 import hmac
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from services.auth import api_keys
+from services.auth.audit import Entry, append
+from services.auth.origin import Origin
 from services.auth.passwords import Passwords
 from services.auth.permissions import ROLES, SERVICES
-from services.auth.store import AuthStore
+from services.auth.sessions import Issued, Member, Sessions
+from services.auth.store import accounts as rows
 from services.auth.tokens import Grant, IssuedToken, Tokens
-from services.runtime.caller import Principal
-from services.runtime.errors import (
-    AnonymousAccessDisabled,
-    CredentialsInvalid,
-    InvalidFields,
-    TokenExpired,
-    TokenInvalid,
-)
+from services.runtime.errors import AnonymousAccessDisabled, CredentialsInvalid, InvalidFields
+from services.runtime.postgres import Database
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 MAX_NAME = 200
 MAX_EMAIL = 254
-FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,54 +37,59 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
-    """A user, the organization that the token is for, and the token."""
+    """A user, the organization that the tokens are for, and the tokens."""
 
     user: User
     organization_id: UUID
     organization_name: str
-    access_token: IssuedToken
+    issued: Issued
 
 
 class Accounts:
     """The rules of identity; every answer to a wrong secret is the same CredentialsInvalid."""
 
-    def __init__(
-        self,
-        store: AuthStore,
-        passwords: Passwords,
-        tokens: Tokens,
-        service_digests: Mapping[str, str],
-        anonymous_organization: UUID | None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._store = store
+    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions) -> None:
+        self._database = database
         self._passwords = passwords
-        self._tokens = tokens
-        self._service_digests = service_digests
-        self._anonymous_organization = anonymous_organization
-        self._clock = clock
+        self._sessions = sessions
 
-    async def register(self, email: str, password: str, display_name: str, organization: str) -> LoggedIn:
+    async def register(
+        self, email: str, password: str, display_name: str, organization: str, origin: Origin
+    ) -> LoggedIn:
         """A new user with a new organization. Raises InvalidFields and EmailTaken."""
         _check(email, display_name, organization)
         password_hash = await self._passwords.hash(password)
         organization_id, user_id = uuid7(), uuid7()
-        row = await self._store.create_account(
-            organization_id, organization, user_id, email, display_name, password_hash
-        )
-        return LoggedIn(User(**row), organization_id, organization, self._log_in(user_id, organization_id, "owner"))
+        async with self._database.tenant(organization_id) as statements:
+            row = await rows.insert_account(
+                statements, organization_id, organization, user_id, email, display_name, password_hash
+            )
+            entry = Entry("organization.create", str(user_id), target=str(organization_id), address=origin.address)
+            await append(statements, organization_id, entry)
+            owner = Member(organization_id, user_id, ROLES["owner"], 1)
+            issued = await self._sessions.begin(statements, owner, origin)
+        return LoggedIn(User(**row), organization_id, organization, issued)
 
-    async def log_in(self, email: str, password: str, organization_id: UUID | None) -> LoggedIn:
-        """A token for one of the user's organizations. Raises CredentialsInvalid."""
-        row = await self._store.credentials(email, organization_id)
+    async def log_in(self, email: str, password: str, organization_id: UUID | None, origin: Origin) -> LoggedIn:
+        """Tokens for one of the user's organizations. Raises CredentialsInvalid."""
+        async with self._database.all_tenants(read_only=True) as statements:
+            row = await rows.credentials(statements, email, organization_id)
         await self._passwords.check(password, row["password_hash"] if row else None)
         assert row is not None
         user = User(row["user_id"], row["email"], row["display_name"], row["created_at"])
-        token = self._log_in(user.user_id, row["organization_id"], row["role"])
-        return LoggedIn(user, row["organization_id"], row["organization_name"], token)
+        member = Member(row["organization_id"], user.user_id, ROLES[row["role"]], row["version"])
+        async with self._database.tenant(member.organization_id) as statements:
+            issued = await self._sessions.begin(statements, member, origin)
+        return LoggedIn(user, member.organization_id, row["organization_name"], issued)
 
-    def _log_in(self, user_id: UUID, organization_id: UUID, role: str) -> IssuedToken:
-        return self._tokens.issue(Grant(str(user_id), "user", ROLES[role], organization_id, str(uuid7())))
+
+class Identities:
+    """Tokens for those who have no account: our own services, and anonymous readers."""
+
+    def __init__(self, tokens: Tokens, service_digests: Mapping[str, str], anonymous_organization: UUID | None) -> None:
+        self._tokens = tokens
+        self._service_digests = service_digests
+        self._anonymous_organization = anonymous_organization
 
     def anonymous(self) -> IssuedToken:
         """A token to read the shown organization. Raises AnonymousAccessDisabled."""
@@ -104,33 +103,6 @@ class Accounts:
         if not hmac.compare_digest(digest, self._service_digests.get(name, "")):
             raise CredentialsInvalid
         return self._tokens.issue(Grant(f"service:{name}", "service", SERVICES.get(name, frozenset())))
-
-    async def create_api_key(
-        self, creator: Principal, name: str, scopes: frozenset[str], expires_at: datetime | None
-    ) -> tuple[UUID, str]:
-        """The id of a new key, and the key itself. Raises InvalidFields and PermissionMissing."""
-        if not 1 <= len(name) <= MAX_NAME:
-            raise InvalidFields(name=f"must have 1 to {MAX_NAME} characters")
-        if expires_at is not None and expires_at.timestamp() <= self._clock():
-            raise InvalidFields(expire_time="must be in the future")
-        granted = sorted(api_keys.scopes_within(creator.permissions, scopes))
-        api_key_id, key = uuid7(), api_keys.generate()
-        prefix, digest = api_keys.shown_prefix(key), api_keys.digest(key)
-        await self._store.create_api_key(
-            api_key_id, creator.tenant, creator.subject, name, prefix, digest, granted, expires_at
-        )
-        return api_key_id, key
-
-    async def api_key_principal(self, key: str) -> Principal:
-        """Whom an API key stands for. Raises TokenInvalid and TokenExpired."""
-        row = await self._store.api_key(api_keys.digest(key))
-        if row is None:
-            raise TokenInvalid
-        expires = (row["expires_at"] or FAR_FUTURE).timestamp()
-        if expires <= self._clock():
-            raise TokenExpired
-        permissions = frozenset(row["scopes"])
-        return Principal(str(row["api_key_id"]), "api_key", row["organization_id"], permissions, "", expires)
 
 
 def _check(email: str, display_name: str, organization: str) -> None:

@@ -3,13 +3,59 @@
 import hashlib
 import re
 import secrets
+import time
 import zlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import UUID
 
-from services.runtime.caller import covers
-from services.runtime.errors import PermissionMissing, TokenInvalid
+from uuid_utils.compat import uuid7
+
+from services.auth.store import api_keys as rows
+from services.runtime.caller import Principal, covers
+from services.runtime.errors import InvalidFields, PermissionMissing, TokenExpired, TokenInvalid
+from services.runtime.postgres import Database
 
 PREFIX = "nrctmy_live_"
 _SHAPE = re.compile(rf"{PREFIX}([A-Za-z0-9_-]{{43}})([0-9a-f]{{8}})")
+MAX_NAME = 200
+FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+class ApiKeys:
+    """The rules of keys for scripts."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def create(
+        self, creator: Principal, name: str, scopes: frozenset[str], expires_at: datetime | None
+    ) -> tuple[UUID, str]:
+        """The id of a new key, and the key itself. Raises InvalidFields and PermissionMissing."""
+        if not 1 <= len(name) <= MAX_NAME:
+            raise InvalidFields(name=f"must have 1 to {MAX_NAME} characters")
+        if expires_at is not None and expires_at.timestamp() <= self._clock():
+            raise InvalidFields(expire_time="must be in the future")
+        granted = sorted(scopes_within(creator.permissions, scopes))
+        api_key_id, key = uuid7(), generate()
+        about = (api_key_id, creator.tenant, creator.subject, name, shown_prefix(key), digest(key), granted)
+        async with self._database.tenant(creator.tenant) as statements:
+            await rows.insert(statements, *about, expires_at)
+        return api_key_id, key
+
+    async def principal(self, key: str) -> Principal:
+        """Whom an API key stands for. Raises TokenInvalid and TokenExpired."""
+        sha256 = digest(key)
+        async with self._database.all_tenants(read_only=True) as statements:
+            row = await rows.by_hash(statements, sha256)
+        if row is None:
+            raise TokenInvalid
+        expires = (row["expires_at"] or FAR_FUTURE).timestamp()
+        if expires <= self._clock():
+            raise TokenExpired
+        permissions = frozenset(row["scopes"])
+        return Principal(str(row["api_key_id"]), "api_key", row["organization_id"], permissions, "", expires)
 
 
 def generate() -> str:

@@ -15,11 +15,17 @@ class AuthSettings(ServiceSettings):
     auth_target: str = ""
     """Not needed here: auth verifies with its own keys."""
     database_url: SecretStr
+    redis_url: SecretStr
+    """redis://host:6379/0, where attempts are counted and revocations are told; there is a way without it for both."""
     service_credentials: dict[str, str] = Field(default_factory=dict)
     """Service name -> SHA-256 of its secret in hexadecimal, as a JSON object."""
     anonymous_organization: UUID | None = None
     """The organization that callers without a token may read. Not in production."""
     access_token_seconds: Annotated[int, Field(ge=10, le=3_600)] = 600
+    refresh_token_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 2_592_000
+    """How long a session lives that is not used; 30 days."""
+    encryption_secret: Annotated[SecretStr, Field(min_length=32)]
+    """What signing keys and other secrets are encrypted with in the database; the same for all replicas."""
     password_profile: Profile = Profile.RFC_9106_LOW_MEMORY
     password_threads: Annotated[int, Field(ge=1, le=64)] = 2
     """How many passwords are hashed at once; each takes the profile's memory."""

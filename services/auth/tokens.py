@@ -30,6 +30,8 @@ class Grant:
     permissions: frozenset[str]
     organization_id: UUID | None = None
     session_id: str = ""
+    version: int = 0
+    """The membership's version: a token of an older one is revoked with each change of the role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Tokens:
             "scope": " ".join(sorted(grant.permissions)),
             **({"org": str(grant.organization_id)} if grant.organization_id else {}),
             **({"sid": grant.session_id} if grant.session_id else {}),
+            **({"ver": grant.version} if grant.version else {}),
         }
         key = self._keys[-1]
         token = jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.key_id})

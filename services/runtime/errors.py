@@ -1,15 +1,19 @@
 """What can go wrong, in one tree; the errors scope turns everything else into it.
 
     DomainError
-    ├── TokenMissing  TokenInvalid  TokenExpired  CredentialsInvalid                UNAUTHENTICATED
+    ├── TokenMissing  TokenInvalid  TokenExpired  TokenRevoked  CredentialsInvalid
+    │   SecondFactorRequired  SecondFactorInvalid                                   UNAUTHENTICATED
     ├── PermissionMissing  AnonymousAccessDisabled                                  PERMISSION_DENIED
-    ├── UserNotFound  AgentNotFound  VersionNotFound  ExecutionNotFound
+    ├── UserNotFound  OrganizationNotFound  SessionNotFound  ApiKeyNotFound
+    │   InvitationNotFound  RoleNotFound  SigningKeyNotFound
+    │   AgentNotFound  VersionNotFound  ExecutionNotFound
     │   CollectionNotFound  OperationNotFound  TraceNotFound                        NOT_FOUND
-    ├── EmailTaken  CollectionNameTaken                                             ALREADY_EXISTS
-    ├── InvalidFields  DimensionMismatch  PageTokenInvalid                          INVALID_ARGUMENT
+    ├── EmailTaken  RoleNameTaken  AlreadyMember  CollectionNameTaken               ALREADY_EXISTS
+    ├── InvalidFields  CodeInvalid  DimensionMismatch  PageTokenInvalid             INVALID_ARGUMENT
     ├── StaleEtag                                                                   ABORTED
-    ├── RequestIdReused  ExecutionFinished                                          FAILED_PRECONDITION
-    ├── TooLarge  Overloaded                                                        RESOURCE_EXHAUSTED
+    ├── RequestIdReused  ExecutionFinished  RoleInUse  LastOwner
+    │   SecondFactorEnrolled  SecondFactorMissing  LastSigningKey                   FAILED_PRECONDITION
+    ├── TooLarge  TooManyAttempts  Overloaded                                       RESOURCE_EXHAUSTED
     ├── StoreUnavailable  ServiceUnavailable                                        UNAVAILABLE
     ├── DeadlineExceeded                                                            DEADLINE_EXCEEDED
     └── Internal                                                                    INTERNAL
@@ -65,8 +69,21 @@ class TokenExpired(DomainError):
     code, text = grpc.StatusCode.UNAUTHENTICATED, "the token has expired"
 
 
+class TokenRevoked(DomainError):
+    code = grpc.StatusCode.UNAUTHENTICATED
+    text = "the session has ended, or what its bearer may do has changed: refresh, or log in again"
+
+
 class CredentialsInvalid(DomainError):
     code, text = grpc.StatusCode.UNAUTHENTICATED, "the credentials are not valid"
+
+
+class SecondFactorRequired(DomainError):
+    code, text = grpc.StatusCode.UNAUTHENTICATED, "this account wants a code of its second factor, too"
+
+
+class SecondFactorInvalid(DomainError):
+    code, text = grpc.StatusCode.UNAUTHENTICATED, "the code of the second factor is not valid"
 
 
 class PermissionMissing(DomainError):
@@ -86,10 +103,34 @@ class _NotFound(DomainError):
     def __init__(self, name: object) -> None:
         name = str(name)[:LONGEST_NAME]
         kind = self.reason.removesuffix("_NOT_FOUND").lower()
-        super().__init__(f"there is no {kind} {name}", **{kind: name})
+        super().__init__(f"there is no {kind.replace('_', ' ')} {name}", **{kind: name})
 
 
 class UserNotFound(_NotFound):
+    pass
+
+
+class OrganizationNotFound(_NotFound):
+    pass
+
+
+class SessionNotFound(_NotFound):
+    pass
+
+
+class ApiKeyNotFound(_NotFound):
+    pass
+
+
+class InvitationNotFound(_NotFound):
+    pass
+
+
+class RoleNotFound(_NotFound):
+    pass
+
+
+class SigningKeyNotFound(_NotFound):
     pass
 
 
@@ -121,6 +162,17 @@ class EmailTaken(DomainError):
     code, text = grpc.StatusCode.ALREADY_EXISTS, "a user with this e-mail address is registered already"
 
 
+class RoleNameTaken(DomainError):
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is a role named {name!r} already", name=name)
+
+
+class AlreadyMember(DomainError):
+    code, text = grpc.StatusCode.ALREADY_EXISTS, "that user is a member already"
+
+
 class CollectionNameTaken(DomainError):
     code = grpc.StatusCode.ALREADY_EXISTS
 
@@ -143,6 +195,10 @@ class InvalidFields(DomainError):
             for field, what in self.violations.items()
         ]
         return [*super().details(), error_details_pb2.BadRequest(field_violations=fields)]
+
+
+class CodeInvalid(DomainError):
+    code, text = grpc.StatusCode.INVALID_ARGUMENT, "the code is not valid: it is wrong, was used, or is too old"
 
 
 class DimensionMismatch(DomainError):
@@ -175,8 +231,38 @@ class ExecutionFinished(DomainError):
     code, text = grpc.StatusCode.FAILED_PRECONDITION, "the execution has ended already, in another way"
 
 
+class RoleInUse(DomainError):
+    code, text = grpc.StatusCode.FAILED_PRECONDITION, "members or invitations still have this role"
+
+
+class LastOwner(DomainError):
+    code, text = grpc.StatusCode.FAILED_PRECONDITION, "an organization keeps at least one owner"
+
+
+class SecondFactorEnrolled(DomainError):
+    code, text = grpc.StatusCode.FAILED_PRECONDITION, "the account has a second factor already"
+
+
+class SecondFactorMissing(DomainError):
+    code, text = grpc.StatusCode.FAILED_PRECONDITION, "the account has no second factor, or its enrolment was not begun"
+
+
+class LastSigningKey(DomainError):
+    code, text = grpc.StatusCode.FAILED_PRECONDITION, "tokens are signed with this key; rotate first"
+
+
 class TooLarge(DomainError):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class TooManyAttempts(DomainError):
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(
+            f"too many attempts; the next one is looked at in {retry_after_seconds} s",
+            retry_after_seconds=str(retry_after_seconds),
+        )
 
 
 class Overloaded(DomainError):

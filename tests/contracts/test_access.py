@@ -1,21 +1,20 @@
 """Every RPC says who may call it, and what it says agrees with its documentation."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pool
 
-from neurectomy.agent_store.v1 import agent_store_pb2
-from neurectomy.auth.v1 import auth_pb2
-from neurectomy.graph.v1 import graph_pb2
-from neurectomy.traces.v1 import traces_pb2
-from neurectomy.vector_search.v1 import vector_search_pb2
 from services.auth.permissions import OWNER, SERVICES
 from services.runtime.caller import Principal, access_rule
 
 PROTOS = Path(__file__).parents[2] / "protos"
-FILES = [module.DESCRIPTOR for module in (agent_store_pb2, auth_pb2, graph_pb2, traces_pb2, vector_search_pb2)]
+FILES = [
+    import_module(f"neurectomy.{file.parent.parent.name}.v1.{file.stem}_pb2").DESCRIPTOR
+    for file in sorted(PROTOS.glob("neurectomy/*/v1/*.proto"))
+]
 METHODS = [
     (file.name, f"/{service.full_name}/{method.name}")
     for file in FILES

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +15,9 @@ from google.protobuf.message import Message
 
 from neurectomy.agent_store.v1 import agent_store_pb2 as agent
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
+from neurectomy.auth.v1 import api_keys_pb2 as keys
 from neurectomy.auth.v1 import auth_pb2 as auth
+from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.graph.v1 import graph_pb2 as graph
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
@@ -24,6 +28,10 @@ from services.runtime.caller import Principal, access_rule
 from tests.conftest import Connect, Tenant, reason, register
 
 ZEROS = [0.0] * 511
+AUTH_FILES = [
+    import_module(f"neurectomy.auth.v1.{file.stem}_pb2").DESCRIPTOR
+    for file in sorted((Path(__file__).parents[2] / "protos/neurectomy/auth/v1").glob("*.proto"))
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ Ask = Callable[[World], Message]
 
 ATTEMPTS: dict[tuple[Any, str], tuple[Ask, str]] = {
     (AuthServiceStub, "BatchGetUsers"): (lambda w: auth.BatchGetUsersRequest(ids=[w.owner_id]), NOTHING),
-    (AuthServiceStub, "CreateApiKey"): (lambda w: auth.CreateApiKeyRequest(name="mine"), NOTHING),
+    (ApiKeysServiceStub, "CreateApiKey"): (lambda w: keys.CreateApiKeyRequest(name="mine"), NOTHING),
     (AgentStoreServiceStub, "CreateAgent"): (
         lambda w: agent.CreateAgentRequest(agent=agent.Agent(name="mine", collection_ids=[w.collection_id])),
         NOTHING,
@@ -185,7 +193,7 @@ def test_every_rpc_that_a_tenant_may_call_has_a_row() -> None:
     owner = Principal("someone", "user", None, OWNER, "", 0.0)
     open_to_tenants = {
         f"{file.package.split('.')[1]}.{method.name}"
-        for file in (auth.DESCRIPTOR, agent.DESCRIPTOR, vector.DESCRIPTOR, graph.DESCRIPTOR)
+        for file in (*AUTH_FILES, agent.DESCRIPTOR, vector.DESCRIPTOR, graph.DESCRIPTOR)
         for service in file.services_by_name.values()
         for method in service.methods
         if (rule := access_rule(f"/{service.full_name}/{method.name}")).permission and owner.allows(rule.permission)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from neurectomy.agent_store.v1 import agent_store_pb2 as pb
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
-from neurectomy.auth.v1 import auth_pb2
-from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from neurectomy.auth.v1 import api_keys_pb2
+from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from services.agent_store.agents import PATHS, RULES, etag_of, expand, revision_of
 from services.runtime.errors import DETAILS_KEY
 from tests.conftest import Connect, Tenant, reason
@@ -65,8 +65,8 @@ async def test_a_new_agent_is_a_draft_of_its_creator(mine: Any, tenant: Tenant) 
 
 
 async def test_a_creator_that_is_no_user_names_an_owner(connect_as: Connect, tenant: Tenant) -> None:
-    key = await connect_as(AuthServiceStub, tenant).CreateApiKey(
-        auth_pb2.CreateApiKeyRequest(name="script", scopes=["agents:write"])
+    key = await connect_as(ApiKeysServiceStub, tenant).CreateApiKey(
+        api_keys_pb2.CreateApiKeyRequest(name="script", scopes=["agents:write"])
     )
     script = connect_as(AgentStoreServiceStub, key.key)
     assert set(await violations(create(script))) == {"owner_id"}

@@ -12,7 +12,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from neurectomy.auth.v1 import api_keys_pb2 as keys
 from neurectomy.auth.v1 import auth_pb2 as pb
+from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from tests.conftest import Connect, Tenant, reason
 
@@ -137,30 +139,30 @@ async def test_the_key_set_verifies_tokens_and_holds_no_private_half(connect_as:
 
 
 async def test_an_api_key_stands_for_its_scopes_only(connect_as: Connect, tenant: Tenant) -> None:
-    request = pb.CreateApiKeyRequest(name="script", scopes=["members:read"])
-    key = (await connect_as(AuthServiceStub, tenant).CreateApiKey(request)).key
+    request = keys.CreateApiKeyRequest(name="script", scopes=["members:read"])
+    key = (await connect_as(ApiKeysServiceStub, tenant).CreateApiKey(request)).key
     users = await connect_as(AuthServiceStub, key).BatchGetUsers(pb.BatchGetUsersRequest(ids=[tenant.user_id]))
     assert [(user.id, user.email) for user in users.users] == [(tenant.user_id, "")]
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await connect_as(AuthServiceStub, key).CreateApiKey(pb.CreateApiKeyRequest(name="another"))
+        await connect_as(ApiKeysServiceStub, key).CreateApiKey(keys.CreateApiKeyRequest(name="another"))
     assert reason(caught.value) == "PERMISSION_MISSING"
 
 
 async def test_an_api_key_cannot_be_made_beyond_its_makers_permissions(connect_as: Connect, tenant: Tenant) -> None:
-    maker = connect_as(AuthServiceStub, tenant)
+    maker = connect_as(ApiKeysServiceStub, tenant)
     for scopes in (["traces:read"], ["events:read"], ["*"]):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await maker.CreateApiKey(pb.CreateApiKeyRequest(name="script", scopes=scopes))
+            await maker.CreateApiKey(keys.CreateApiKeyRequest(name="script", scopes=scopes))
         assert reason(caught.value) == "PERMISSION_MISSING"
 
 
 async def test_an_api_key_ends(connect_as: Connect, tenant: Tenant) -> None:
-    request = pb.CreateApiKeyRequest(name="short-lived")
+    request = keys.CreateApiKeyRequest(name="short-lived")
     request.expire_time.FromDatetime(datetime.now(UTC) + timedelta(seconds=1))
-    key = (await connect_as(AuthServiceStub, tenant).CreateApiKey(request)).key
+    key = (await connect_as(ApiKeysServiceStub, tenant).CreateApiKey(request)).key
     request.expire_time.FromDatetime(datetime.now(UTC) - timedelta(seconds=1))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await connect_as(AuthServiceStub, tenant).CreateApiKey(request)
+        await connect_as(ApiKeysServiceStub, tenant).CreateApiKey(request)
     assert reason(caught.value) == "INVALID_FIELDS"
     await asyncio.sleep(1.1)
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from uuid_utils.compat import uuid7
 
-from neurectomy.auth.v1 import auth_pb2
-from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from neurectomy.auth.v1 import api_keys_pb2
+from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.vector_search.v1 import vector_search_pb2 as pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
 from services.runtime import span_wire, telemetry
@@ -40,8 +40,8 @@ RPCS = {
 @pytest.mark.parametrize(("call", "permission"), RPCS.values(), ids=RPCS)
 async def test_each_rpc_needs_its_permission(connect_as: Connect, tenant: Tenant, call: Any, permission: str) -> None:
     other = {"knowledge:read": "knowledge:write", "knowledge:write": "knowledge:read"}[permission]
-    request = auth_pb2.CreateApiKeyRequest(name="half a key", scopes=[other])
-    key = (await connect_as(AuthServiceStub, tenant).CreateApiKey(request)).key
+    request = api_keys_pb2.CreateApiKeyRequest(name="half a key", scopes=[other])
+    key = (await connect_as(ApiKeysServiceStub, tenant).CreateApiKey(request)).key
     assert await refusal(call(connect_as(VectorSearchServiceStub, key))) == "PERMISSION_MISSING"
     assert await refusal(call(connect_as(VectorSearchServiceStub))) == "TOKEN_MISSING"
 

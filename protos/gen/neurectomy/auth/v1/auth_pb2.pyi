@@ -189,6 +189,34 @@ class AccessToken(_message.Message):
 Global___AccessToken: _TypeAlias = AccessToken  # noqa: Y015
 
 @_typing.final
+class RefreshToken(_message.Message):
+    """Gets one new access token, and its own successor; to be kept where scripts of a page cannot read it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """Opaque: `nrctmy_refresh_...`. Only a hash of it is stored."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it stops being accepted, unless it is used before."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefreshToken: _TypeAlias = RefreshToken  # noqa: Y015
+
+@_typing.final
 class RegisterRequest(_message.Message):
     """See Register."""
 
@@ -231,6 +259,7 @@ class RegisterResponse(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     ORGANIZATION_FIELD_NUMBER: _builtins.int
     ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> Global___User:
         """The new user."""
@@ -243,16 +272,21 @@ class RegisterResponse(_message.Message):
     def access_token(self) -> Global___AccessToken:
         """A token for it."""
 
+    @_builtins.property
+    def refresh_token(self) -> Global___RefreshToken:
+        """What gets the next one."""
+
     def __init__(
         self,
         *,
         user: Global___User | None = ...,
         organization: Global___Organization | None = ...,
         access_token: Global___AccessToken | None = ...,
+        refresh_token: Global___RefreshToken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "organization", b"organization", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "organization", b"organization", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "organization", b"organization", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "organization", b"organization", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -297,6 +331,7 @@ class LogInResponse(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     ORGANIZATION_FIELD_NUMBER: _builtins.int
     ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> Global___User:
         """The user."""
@@ -309,16 +344,21 @@ class LogInResponse(_message.Message):
     def access_token(self) -> Global___AccessToken:
         """The token."""
 
+    @_builtins.property
+    def refresh_token(self) -> Global___RefreshToken:
+        """What gets the next one."""
+
     def __init__(
         self,
         *,
         user: Global___User | None = ...,
         organization: Global___Organization | None = ...,
         access_token: Global___AccessToken | None = ...,
+        refresh_token: Global___RefreshToken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "organization", b"organization", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "organization", b"organization", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "organization", b"organization", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "organization", b"organization", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -499,66 +539,6 @@ class CreateServiceTokenResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateServiceTokenResponse: _TypeAlias = CreateServiceTokenResponse  # noqa: Y015
-
-@_typing.final
-class CreateApiKeyRequest(_message.Message):
-    """See CreateApiKey."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    SCOPES_FIELD_NUMBER: _builtins.int
-    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """What the key is for, 1 to 200 characters."""
-    @_builtins.property
-    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """A subset of the caller's own permissions; empty for all of them."""
-
-    @_builtins.property
-    def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it stops working; empty for never."""
-
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        scopes: _abc.Iterable[_builtins.str] | None = ...,
-        expire_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "name", b"name", "scopes", b"scopes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateApiKeyRequest: _TypeAlias = CreateApiKeyRequest  # noqa: Y015
-
-@_typing.final
-class CreateApiKeyResponse(_message.Message):
-    """See CreateApiKey."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ID_FIELD_NUMBER: _builtins.int
-    KEY_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """The key's id."""
-    key: _builtins.str
-    """`nrctmy_live_...`: to be sent as `authorization: Bearer <key>`. Only a hash of it is stored."""
-    def __init__(
-        self,
-        *,
-        id: _builtins.str = ...,
-        key: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key", b"key"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateApiKeyResponse: _TypeAlias = CreateApiKeyResponse  # noqa: Y015
 
 @_typing.final
 class GetCurrentUserRequest(_message.Message):

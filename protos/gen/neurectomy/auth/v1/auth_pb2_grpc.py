@@ -66,11 +66,6 @@ class AuthServiceStub:
                 request_serializer=neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateServiceTokenRequest.SerializeToString,
                 response_deserializer=neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateServiceTokenResponse.FromString,
                 _registered_method=True)
-        self.CreateApiKey = channel.unary_unary(
-                '/neurectomy.auth.v1.AuthService/CreateApiKey',
-                request_serializer=neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyRequest.SerializeToString,
-                response_deserializer=neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyResponse.FromString,
-                _registered_method=True)
         self.GetCurrentUser = channel.unary_unary(
                 '/neurectomy.auth.v1.AuthService/GetCurrentUser',
                 request_serializer=neurectomy_dot_auth_dot_v1_dot_auth__pb2.GetCurrentUserRequest.SerializeToString,
@@ -140,15 +135,6 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CreateApiKey(self, request, context):
-        """Creates an API key for scripts. The key is in this answer and never again.
-
-        Fails with INVALID_FIELDS, and PERMISSION_MISSING when a scope is beyond the caller's own. Needs `api_keys:write`.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def GetCurrentUser(self, request, context):
         """Returns the calling user with the organization and permissions of the call.
 
@@ -200,11 +186,6 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.CreateServiceToken,
                     request_deserializer=neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateServiceTokenRequest.FromString,
                     response_serializer=neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateServiceTokenResponse.SerializeToString,
-            ),
-            'CreateApiKey': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateApiKey,
-                    request_deserializer=neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyRequest.FromString,
-                    response_serializer=neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyResponse.SerializeToString,
             ),
             'GetCurrentUser': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCurrentUser,
@@ -381,33 +362,6 @@ class AuthService:
             '/neurectomy.auth.v1.AuthService/CreateServiceToken',
             neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateServiceTokenRequest.SerializeToString,
             neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateServiceTokenResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CreateApiKey(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/neurectomy.auth.v1.AuthService/CreateApiKey',
-            neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyRequest.SerializeToString,
-            neurectomy_dot_auth_dot_v1_dot_auth__pb2.CreateApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

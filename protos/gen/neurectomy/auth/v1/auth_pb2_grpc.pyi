@@ -62,11 +62,6 @@ class AuthServiceStub:
 
     Fails with CREDENTIALS_INVALID. Open to anyone: the secret is the proof.
     """
-    CreateApiKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.CreateApiKeyRequest, _auth_pb2.CreateApiKeyResponse]
-    """Creates an API key for scripts. The key is in this answer and never again.
-
-    Fails with INVALID_FIELDS, and PERMISSION_MISSING when a scope is beyond the caller's own. Needs `api_keys:write`.
-    """
     GetCurrentUser: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetCurrentUserRequest, _auth_pb2.GetCurrentUserResponse]
     """Returns the calling user with the organization and permissions of the call.
 
@@ -112,11 +107,6 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Exchanges a service's own secret for a short-lived token with that service's permissions.
 
     Fails with CREDENTIALS_INVALID. Open to anyone: the secret is the proof.
-    """
-    CreateApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateApiKeyRequest, _auth_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
-    """Creates an API key for scripts. The key is in this answer and never again.
-
-    Fails with INVALID_FIELDS, and PERMISSION_MISSING when a scope is beyond the caller's own. Needs `api_keys:write`.
     """
     GetCurrentUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetCurrentUserRequest, _auth_pb2.GetCurrentUserResponse]  # type: ignore[assignment]
     """Returns the calling user with the organization and permissions of the call.
@@ -196,17 +186,6 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """Exchanges a service's own secret for a short-lived token with that service's permissions.
 
         Fails with CREDENTIALS_INVALID. Open to anyone: the secret is the proof.
-        """
-
-    @_abc_1.abstractmethod
-    def CreateApiKey(
-        self,
-        request: _auth_pb2.CreateApiKeyRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_auth_pb2.CreateApiKeyResponse, _abc.Awaitable[_auth_pb2.CreateApiKeyResponse]]:
-        """Creates an API key for scripts. The key is in this answer and never again.
-
-        Fails with INVALID_FIELDS, and PERMISSION_MISSING when a scope is beyond the caller's own. Needs `api_keys:write`.
         """
 
     @_abc_1.abstractmethod

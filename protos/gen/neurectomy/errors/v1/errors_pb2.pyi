@@ -78,6 +78,46 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """[DEADLINE_EXCEEDED] The caller's time was up before the work was done."""
     REASON_INTERNAL: _Reason.ValueType  # 27
     """[INTERNAL] A fault of ours; the log of the named trace has it."""
+    REASON_TOKEN_REVOKED: _Reason.ValueType  # 28
+    """[UNAUTHENTICATED] The token was good, but its session has ended, or what its bearer may do has changed since. Refresh,
+    or log in again.
+    """
+    REASON_SECOND_FACTOR_REQUIRED: _Reason.ValueType  # 29
+    """[UNAUTHENTICATED] The password is right; the account wants a code of its second factor beside it."""
+    REASON_SECOND_FACTOR_INVALID: _Reason.ValueType  # 30
+    """[UNAUTHENTICATED] The code of the second factor is wrong, or was used before."""
+    REASON_CODE_INVALID: _Reason.ValueType  # 31
+    """[INVALID_ARGUMENT] The code from a message (to reset a password, to join an organization) is wrong, used or too old."""
+    REASON_TOO_MANY_ATTEMPTS: _Reason.ValueType  # 32
+    """[RESOURCE_EXHAUSTED] Too many attempts on this account or from this address; `metadata["retry_after_seconds"]` says
+    when the next one is looked at.
+    """
+    REASON_SESSION_NOT_FOUND: _Reason.ValueType  # 33
+    """[NOT_FOUND] The caller has no such session."""
+    REASON_API_KEY_NOT_FOUND: _Reason.ValueType  # 34
+    """[NOT_FOUND] No such API key in the caller's organization."""
+    REASON_ORGANIZATION_NOT_FOUND: _Reason.ValueType  # 35
+    """[NOT_FOUND] No such organization, or the caller is no member of it."""
+    REASON_INVITATION_NOT_FOUND: _Reason.ValueType  # 36
+    """[NOT_FOUND] No such invitation in the caller's organization."""
+    REASON_ROLE_NOT_FOUND: _Reason.ValueType  # 37
+    """[NOT_FOUND] No such role in the caller's organization."""
+    REASON_SIGNING_KEY_NOT_FOUND: _Reason.ValueType  # 38
+    """[NOT_FOUND] No such signing key."""
+    REASON_ROLE_NAME_TAKEN: _Reason.ValueType  # 39
+    """[ALREADY_EXISTS] The organization has a role of this name."""
+    REASON_ALREADY_MEMBER: _Reason.ValueType  # 40
+    """[ALREADY_EXISTS] That user is a member already."""
+    REASON_ROLE_IN_USE: _Reason.ValueType  # 41
+    """[FAILED_PRECONDITION] Members or invitations still have this role."""
+    REASON_LAST_OWNER: _Reason.ValueType  # 42
+    """[FAILED_PRECONDITION] An organization keeps at least one owner."""
+    REASON_SECOND_FACTOR_ENROLLED: _Reason.ValueType  # 43
+    """[FAILED_PRECONDITION] The account has a second factor already."""
+    REASON_SECOND_FACTOR_MISSING: _Reason.ValueType  # 44
+    """[FAILED_PRECONDITION] The account has no second factor, or its enrolment was not begun."""
+    REASON_LAST_SIGNING_KEY: _Reason.ValueType  # 45
+    """[FAILED_PRECONDITION] The only key that tokens are signed with cannot be revoked; rotate first."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a call failed, precise enough for a program to act on.
@@ -143,4 +183,44 @@ REASON_DEADLINE_EXCEEDED: Reason.ValueType  # 26
 """[DEADLINE_EXCEEDED] The caller's time was up before the work was done."""
 REASON_INTERNAL: Reason.ValueType  # 27
 """[INTERNAL] A fault of ours; the log of the named trace has it."""
+REASON_TOKEN_REVOKED: Reason.ValueType  # 28
+"""[UNAUTHENTICATED] The token was good, but its session has ended, or what its bearer may do has changed since. Refresh,
+or log in again.
+"""
+REASON_SECOND_FACTOR_REQUIRED: Reason.ValueType  # 29
+"""[UNAUTHENTICATED] The password is right; the account wants a code of its second factor beside it."""
+REASON_SECOND_FACTOR_INVALID: Reason.ValueType  # 30
+"""[UNAUTHENTICATED] The code of the second factor is wrong, or was used before."""
+REASON_CODE_INVALID: Reason.ValueType  # 31
+"""[INVALID_ARGUMENT] The code from a message (to reset a password, to join an organization) is wrong, used or too old."""
+REASON_TOO_MANY_ATTEMPTS: Reason.ValueType  # 32
+"""[RESOURCE_EXHAUSTED] Too many attempts on this account or from this address; `metadata["retry_after_seconds"]` says
+when the next one is looked at.
+"""
+REASON_SESSION_NOT_FOUND: Reason.ValueType  # 33
+"""[NOT_FOUND] The caller has no such session."""
+REASON_API_KEY_NOT_FOUND: Reason.ValueType  # 34
+"""[NOT_FOUND] No such API key in the caller's organization."""
+REASON_ORGANIZATION_NOT_FOUND: Reason.ValueType  # 35
+"""[NOT_FOUND] No such organization, or the caller is no member of it."""
+REASON_INVITATION_NOT_FOUND: Reason.ValueType  # 36
+"""[NOT_FOUND] No such invitation in the caller's organization."""
+REASON_ROLE_NOT_FOUND: Reason.ValueType  # 37
+"""[NOT_FOUND] No such role in the caller's organization."""
+REASON_SIGNING_KEY_NOT_FOUND: Reason.ValueType  # 38
+"""[NOT_FOUND] No such signing key."""
+REASON_ROLE_NAME_TAKEN: Reason.ValueType  # 39
+"""[ALREADY_EXISTS] The organization has a role of this name."""
+REASON_ALREADY_MEMBER: Reason.ValueType  # 40
+"""[ALREADY_EXISTS] That user is a member already."""
+REASON_ROLE_IN_USE: Reason.ValueType  # 41
+"""[FAILED_PRECONDITION] Members or invitations still have this role."""
+REASON_LAST_OWNER: Reason.ValueType  # 42
+"""[FAILED_PRECONDITION] An organization keeps at least one owner."""
+REASON_SECOND_FACTOR_ENROLLED: Reason.ValueType  # 43
+"""[FAILED_PRECONDITION] The account has a second factor already."""
+REASON_SECOND_FACTOR_MISSING: Reason.ValueType  # 44
+"""[FAILED_PRECONDITION] The account has no second factor, or its enrolment was not begun."""
+REASON_LAST_SIGNING_KEY: Reason.ValueType  # 45
+"""[FAILED_PRECONDITION] The only key that tokens are signed with cannot be revoked; rotate first."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

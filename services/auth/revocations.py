@@ -1,0 +1,50 @@
+"""What is taken back before its time: written in the transaction of the deed, and told to every verifier."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from services.auth.store import revocations as rows
+from services.runtime.postgres import Statements
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """`session`: tokens with that `sid`. `member`, key `ORGANIZATION/USER`: tokens with a `ver` below `version`.
+    `api_key`: what is remembered of that key."""
+
+    kind: str
+    key: str
+    organization_id: UUID
+    version: int = 0
+
+
+def of_session(organization_id: UUID, session_id: UUID) -> Revocation:
+    """A session has ended."""
+    return Revocation("session", str(session_id), organization_id)
+
+
+def of_member(organization_id: UUID, user_id: UUID, version: int) -> Revocation:
+    """What a member may do has changed; `version` is the membership's new one, one more than the last if removed."""
+    return Revocation("member", f"{organization_id}/{user_id}", organization_id, version)
+
+
+def of_api_key(organization_id: UUID, api_key_id: UUID) -> Revocation:
+    """A key must be looked up again."""
+    return Revocation("api_key", str(api_key_id), organization_id)
+
+
+class Revocations:
+    """Keeps them for as long as a token can live."""
+
+    def __init__(self, token_seconds: int, clock: Callable[[], float] = time.time) -> None:
+        self._token_seconds = token_seconds
+        self._clock = clock
+
+    async def revoke(self, statements: Statements, revocation: Revocation) -> None:
+        """Takes effect with the commit of the transaction, which must see the organization or all of them."""
+        expires_at = datetime.fromtimestamp(self._clock() + self._token_seconds + 60, UTC)
+        each = revocation
+        await rows.upsert(statements, each.kind, each.key, each.organization_id, each.version, expires_at)
