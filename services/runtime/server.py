@@ -38,7 +38,11 @@ OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 ]
 
-TLS_OPTIONS = [("grpc.max_connection_age_ms", 3_600_000), ("grpc.max_connection_age_grace_ms", 300_000)]
+TLS_OPTIONS = [
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 300_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+]
 """Certificates are looked at when a connection begins: none outlives its own, or its authority, by more than this."""
 
 log = structlog.get_logger()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 import structlog
@@ -88,18 +88,15 @@ class Tls:
 
 
 def server_credentials(tls: Tls) -> grpc.ServerCredentials:
-    """Refuses clients without a certificate of the authority's; each new connection meets what is on disk then."""
-    shown = tls.current()
+    """Refuses clients without a certificate of the authority's; each new connection meets what is on disk then.
 
-    def newer() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal shown
-        if (material := tls.current()) is shown:
-            return None
-        shown = material
-        return material.server_configuration()
+    Each has a context of its own, so that no session is resumed: that would let in a certificate that has ended since.
+    """
 
-    fetch: Any = newer  # whose None for no change the stubs of grpc do not know
-    return grpc.dynamic_ssl_server_credentials(shown.server_configuration(), fetch, require_client_authentication=True)
+    def now() -> grpc.ServerCertificateConfiguration:
+        return tls.current().server_configuration()
+
+    return grpc.dynamic_ssl_server_credentials(now(), now, require_client_authentication=True)
 
 
 def _signature(files: Iterable[Path]) -> tuple[object, ...]:

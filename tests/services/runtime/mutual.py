@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -58,6 +59,14 @@ class Files:
     def environment(self) -> dict[str, str]:
         """What a process would read."""
         return {setting: str(path) for setting, path in self.paths.items()}
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For a client that is not gRPC's."""
+        context = ssl.create_default_context(cafile=self.paths["TLS_AUTHORITY"])
+        context.load_cert_chain(self.paths["TLS_CERTIFICATE"], self.paths["TLS_KEY"])
+        context.set_alpn_protocols(["h2"])
+        return context
 
     @property
     def tls(self) -> Tls:

@@ -75,7 +75,8 @@ async def test_files_that_cannot_be_used_change_nothing_but_the_log(setting: str
 
 
 def test_the_exporter_shows_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = Files(tmp_path).write(issued())
+    old, new = issued(), issued(OTHERS)
+    files = Files(tmp_path).write(old)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
     for key, value in files.environment.items():
         monkeypatch.setenv(key, value)
@@ -84,6 +85,11 @@ def test_the_exporter_shows_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.
         with exporting("gateway", settings()) as export:
             export.spans(TRACE, trace(), EPOCH)
             until(lambda: len(sink.spans()) == 5)
-            files.write(issued(OTHERS), OTHERS)
-            export.spans(TRACE, trace(), EPOCH)
-            until(lambda: len(sink.spans()) == 10)
+            files.write(new, OTHERS)
+
+            def is_shown() -> bool:
+                export.spans(TRACE, trace(), EPOCH)
+                return new.certificate.encode() in sink.shown
+
+            until(is_shown)
+    assert sink.shown[0] == old.certificate.encode()

@@ -1,6 +1,7 @@
 """Which certificates a process starts with, who is let in and who is believed: real servers, real channels."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -78,9 +79,7 @@ VERSIONS = [(ssl.TLSVersion.TLSv1_1, None), (ssl.TLSVersion.TLSv1_2, "TLSv1.2"),
 @pytest.mark.parametrize(("version", "had"), VERSIONS)
 async def test_tls_1_2_is_the_oldest(version: ssl.TLSVersion, had: str | None, tmp_path: Path) -> None:
     files = Files(tmp_path).write(issued())
-    context = ssl.create_default_context(cafile=files.environment["TLS_AUTHORITY"])
-    context.load_cert_chain(files.environment["TLS_CERTIFICATE"], files.environment["TLS_KEY"])
-    context.set_alpn_protocols(["h2"])
+    context = files.context
     context.set_ciphers("ALL:@SECLEVEL=0")  # else this client would itself refuse what is old
     context.minimum_version = context.maximum_version = version
     async with serving(files.tls) as server:
@@ -92,6 +91,33 @@ async def test_tls_1_2_is_the_oldest(version: ssl.TLSVersion, had: str | None, t
             return
         assert writer.get_extra_info("ssl_object").version() == had
         writer.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_no_session_is_resumed_as_an_ended_certificate_would_be_in_it(
+    version: ssl.TLSVersion, tmp_path: Path
+) -> None:
+    files = Files(tmp_path).write(issued())
+    context = files.context
+    context.minimum_version = context.maximum_version = version
+    async with serving(files.tls) as server:
+        session, _ = await asyncio.to_thread(_connected, server.target, context, None)
+        assert session is not None
+        assert session.has_ticket
+        _, is_reused = await asyncio.to_thread(_connected, server.target, context, session)
+    assert not is_reused
+
+
+def _connected(
+    target: str, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> tuple[ssl.SSLSession | None, bool]:
+    host, _, port = target.partition(":")
+    with (
+        socket.create_connection((host, int(port))) as plain,
+        context.wrap_socket(plain, server_hostname=host, session=session) as connection,
+    ):
+        connection.recv(9)  # the server's first frame, which tickets come before
+        return connection.session, bool(connection.session_reused)
 
 
 def a_key_of_another(files: Files) -> None:
