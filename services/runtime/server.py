@@ -132,10 +132,12 @@ async def _healthy(
 @asynccontextmanager
 async def _probed(servicer: health.aio.HealthServicer, address: str | None) -> AsyncIterator[None]:
     """The same health in plaintext, for probes, where there is an address for it; until after draining."""
+    if address is None:
+        yield
+        return
     server = grpc.aio.server(options=OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    if address is not None:
-        server.add_insecure_port(address)
+    server.add_insecure_port(address)
     await server.start()
     try:
         yield

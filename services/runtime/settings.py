@@ -159,7 +159,10 @@ def load(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        lines = [f"  {_key(problem['loc'])}: {problem['msg']}" for problem in error.errors(include_input=False)]
+        lines = [
+            f"  {_key(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_input=False)
+        ]
         sys.stderr.write("The environment is not right:\n" + "\n".join(lines) + "\n")
         raise SystemExit(2) from None
 
