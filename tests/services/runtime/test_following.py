@@ -42,7 +42,10 @@ async def test_another_authority_takes_over_on_both_sides(tmp_path: Path) -> Non
         assert await asked(channel) is OK
 
 
-async def test_a_stream_goes_on_where_it_began_and_its_channel_is_closed_after_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_stream_goes_on_where_it_began_and_its_channel_is_closed_after_it(
+    cancelled: bool, tmp_path: Path
+) -> None:
     files = Files(tmp_path).write(issued())
     async with serving(files.tls) as server, opened(server.target, files.tls) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -51,10 +54,13 @@ async def test_a_stream_goes_on_where_it_began_and_its_channel_is_closed_after_i
         began_on = channel.current().channel  # type: ignore[attr-defined]  # it stands in for a channel
         files.write(issued(OTHERS), OTHERS)
         assert await asked(channel) is OK
-        server.again.set()
-        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
         assert began_on.get_state() is not grpc.ChannelConnectivity.SHUTDOWN
-        assert await watching.read() is grpc.aio.EOF
+        if cancelled:
+            watching.cancel()
+        else:
+            server.again.set()
+            assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+            assert await watching.read() is grpc.aio.EOF
         assert await asked(channel) is OK
         async with asyncio.timeout(SECONDS):
             while began_on.get_state() is not grpc.ChannelConnectivity.SHUTDOWN:  # noqa: ASYNC110 - it tells when asked

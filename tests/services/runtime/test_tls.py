@@ -8,9 +8,16 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
-from cryptography.hazmat.primitives.serialization import load_pem_private_key as load_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -18,7 +25,7 @@ from deploy.local.certificates import Authority, Pair
 from services.runtime.channels import opened
 from services.runtime.exposure import is_loopback, warn_of_plaintext
 from services.runtime.settings import Settings, load
-from tests.services.runtime.mutual import DAY, NOW, OTHERS, OURS, Files, asked, issued, serving
+from tests.services.runtime.mutual import DAY, HOST, NOW, OTHERS, OURS, Files, asked, issued, serving
 
 OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 END = NOW - DAY / 24
@@ -42,6 +49,17 @@ async def test_who_shows_nothing_is_refused(client: Callable[[str], object], tmp
         assert not server.callers
 
 
+def made_by_a_process() -> Pair:
+    """What can be made of a stolen key of ours: another certificate, which is nobody's to give but the authority's."""
+    process, mine = issued(), OTHERS.issue("another", [HOST], NOW, NOW + DAY)
+    own = x509.load_pem_x509_certificate(process.certificate.encode())
+    copied = x509.load_pem_x509_certificate(mine.certificate.encode())
+    draft = x509.CertificateBuilder(own.subject, copied.subject, copied.public_key(), copied.serial_number)
+    draft = draft.not_valid_before(NOW - DAY).not_valid_after(NOW + DAY)
+    signed = draft.sign(load_pem_private_key(process.key.encode(), None), SHA256())  # type: ignore[arg-type]
+    return Pair(signed.public_bytes(Encoding.PEM).decode() + process.certificate, mine.key)
+
+
 PEERS: list[tuple[str, Callable[[], Pair], Authority, str, grpc.StatusCode]] = [
     ("server", issued, OURS, "127.0.0.1", OK),
     ("server", lambda: issued(host="localhost"), OURS, "localhost", OK),
@@ -52,6 +70,7 @@ PEERS: list[tuple[str, Callable[[], Pair], Authority, str, grpc.StatusCode]] = [
     ("client", lambda: issued(host="another.example"), OURS, "127.0.0.1", OK),  # a client is a process of ours, any one
     ("client", lambda: issued(OTHERS), OURS, "127.0.0.1", REFUSED),
     ("client", lambda: issued(ends=END), OURS, "127.0.0.1", REFUSED),
+    ("client", made_by_a_process, OURS, "127.0.0.1", REFUSED),
     ("client", issued, OTHERS, "127.0.0.1", REFUSED),  # does not trust our server
 ]
 
@@ -125,7 +144,7 @@ def a_key_of_another(files: Files) -> None:
 
 
 def a_key_with_a_password(files: Files) -> None:
-    key = load_key(files.paths["TLS_KEY"].read_bytes(), None)
+    key = load_pem_private_key(files.paths["TLS_KEY"].read_bytes(), None)
     locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
     files.paths["TLS_KEY"].write_bytes(locked)
 
