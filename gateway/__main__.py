@@ -29,6 +29,7 @@ from services.runtime import logs
 from services.runtime.caller import Verifier
 from services.runtime.channels import ApiKeys, KeySet, ServiceIdentity, callers_token, no_token, traced
 from services.runtime.export import exporting
+from services.runtime.exposure import warn_of_plaintext
 from services.runtime.listening import bind
 from services.runtime.log_export import exporting_logs
 from services.runtime.loop_lag import loop_lag
@@ -41,11 +42,12 @@ NOTICE_SECONDS = 0.5
 async def main() -> None:
     settings = load(GatewaySettings)
     logs.configure(settings, SERVICE)
+    warn_of_plaintext(settings, settings.targets().values())
     listener = bind(settings.listen, "The gateway")
     async with AsyncExitStack() as stack:
         export = stack.enter_context(exporting(SERVICE, settings))
         stack.enter_context(exporting_logs(SERVICE, settings))
-        channels = await stack.enter_async_context(open_channels(settings.targets()))
+        channels = await stack.enter_async_context(open_channels(settings.targets(), settings.tls))
         redis = await stack.enter_async_context(connect(settings.redis_url.get_secret_value()))
         auth = traced(channels["auth"], no_token)
         identity = ServiceIdentity(auth, "gateway", settings.service_secret.get_secret_value())

@@ -14,7 +14,8 @@ from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
-from services.runtime.channels import OPTIONS, Token, traced
+from services.runtime.channels import Token, opened, traced
+from services.runtime.tls import Tls
 
 if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
@@ -41,13 +42,10 @@ class Services:
 
 
 @asynccontextmanager
-async def open_channels(targets: Mapping[str, str]) -> AsyncIterator[Channels]:
+async def open_channels(targets: Mapping[str, str], tls: Tls | None) -> AsyncIterator[Channels]:
     """A channel to each target, by service name; closed at the end."""
     async with AsyncExitStack() as stack:
-        yield {
-            service: await stack.enter_async_context(grpc.aio.insecure_channel(target, options=OPTIONS))
-            for service, target in targets.items()
-        }
+        yield {service: await stack.enter_async_context(opened(target, tls)) for service, target in targets.items()}
 
 
 def services_on(channels: Channels, token: Token) -> Services:

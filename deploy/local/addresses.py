@@ -5,12 +5,15 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID
 
 from deploy.local import graphiql, neo4j, postgres, valkey
+from deploy.local.certificates import Certificates
 from deploy.local.failure import StackError
 from deploy.local.ports import HOST
 from deploy.local.state import State
+from services.runtime.tls import Tls
 
 DEMO_ORGANIZATION = UUID("01980000-0000-7000-8000-000000000001")
 SERVICES = ("auth", "agent_store", "vector_search", "graph", "traces")
@@ -35,9 +38,10 @@ class Secrets:
 class Addresses:
     """A stack as seen by whoever calls it: by the process that started it, or by another with the same state folder."""
 
-    def __init__(self, state: State, ports: Mapping[str, int]) -> None:
+    def __init__(self, state: State, ports: Mapping[str, int], encrypted: bool = False) -> None:
         self.state = state
         self.ports = ports
+        self._certificates = Certificates(state) if encrypted else None
 
     @classmethod
     def of_running(cls, state: State) -> "Addresses":
@@ -45,7 +49,12 @@ class Addresses:
         running = state.running()
         if running is None:
             raise StackError(f"No stack runs in {state.path}. Start one with `neurectomy up`.")
-        return cls(state, running["ports"])
+        return cls(state, running["ports"], running["tls"])
+
+    @cached_property
+    def tls(self) -> Tls | None:
+        """What whoever calls from here shows, the command line's own; None for a stack in plaintext."""
+        return self._certificates.tls("cli") if self._certificates else None
 
     @property
     def targets(self) -> Mapping[str, str]:
@@ -95,7 +104,8 @@ class Addresses:
             "LOG_FORMAT": "json",
             "AUTH_TARGET": self.targets["auth"],
             "SERVICE_SECRET": self.secrets.services[name],
-            "TRACES_ENDPOINT": f"http://{self.targets['traces']}",
+            "TRACES_ENDPOINT": f"{'https' if self._certificates else 'http'}://{self.targets['traces']}",
+            **(self._certificates.environment(name) if self._certificates else {}),
         }
 
     def _own(self, name: str) -> dict[str, str]:

@@ -164,8 +164,10 @@ async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[De
         async def owners() -> str:
             return token
 
-        agents = await resources.enter_async_context(channels.connect(stack.targets["agent_store"], owners))
-        vectors = await resources.enter_async_context(channels.connect(stack.targets["vector_search"], owners))
+        agents = await resources.enter_async_context(channels.connect(stack.targets["agent_store"], owners, stack.tls))
+        vectors = await resources.enter_async_context(
+            channels.connect(stack.targets["vector_search"], owners, stack.tls)
+        )
         yield Demo(AgentStoreServiceStub(agents), VectorSearchServiceStub(vectors), users)
 
 

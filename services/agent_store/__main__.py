@@ -21,7 +21,7 @@ from services.runtime.settings import load
 async def main() -> None:
     settings = load(AgentStoreSettings)
     async with AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
+        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token, settings.tls))
         verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
         database = await stack.enter_async_context(
             postgres.connect(settings.database_url.get_secret_value(), init=prepare_connection)

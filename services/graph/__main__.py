@@ -20,10 +20,12 @@ from services.runtime.settings import load
 async def main() -> None:
     settings = load(GraphSettings)
     async with AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
+        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token, settings.tls))
         verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
         identity = channels.ServiceIdentity(auth, "graph", settings.service_secret.get_secret_value())
-        agent_store = await stack.enter_async_context(channels.connect(settings.agent_store_target, identity.token))
+        agent_store = await stack.enter_async_context(
+            channels.connect(settings.agent_store_target, identity.token, settings.tls)
+        )
         password = settings.neo4j_password.get_secret_value()
         database = await stack.enter_async_context(
             neo4j.connect(settings.neo4j_url, settings.neo4j_user, password, settings.neo4j_database)

@@ -5,7 +5,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
@@ -17,10 +17,12 @@ from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from services.runtime.caller import Principal, PublicKeys, current_token, parse_key_set
 from services.runtime.deadlines import budget, time_left
 from services.runtime.errors import TokenInvalid, from_rpc
+from services.runtime.following import following
 from services.runtime.loop_lag import loop_lag
 from services.runtime.scopes import MAX_MESSAGE
 from services.runtime.span_wire import ASK_KEY, BLOB_KEY, Kind, span_id
 from services.runtime.telemetry import OpenSpan
+from services.runtime.tls import Tls
 from services.runtime.trace_context import traceparent
 
 UNARY_SECONDS = 30.0
@@ -55,10 +57,17 @@ OPTIONS = [
 
 
 @asynccontextmanager
-async def connect(target: str, token: Token = callers_token) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to `target` whose calls carry the given token, by default that of whoever called us."""
-    async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
+async def connect(target: str, token: Token, tls: Tls | None) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to `target` whose calls carry the given token, in plaintext only where there is no `tls`."""
+    async with opened(target, tls) as channel:
         yield traced(channel, token)
+
+
+def opened(target: str, tls: Tls | None) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+    """A channel to `target` as it is, for calls that carry nothing."""
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=OPTIONS)
+    return following(target, tls, OPTIONS)
 
 
 def traced(channel: grpc.aio.Channel, token: Token) -> grpc.aio.Channel:

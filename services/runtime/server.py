@@ -16,6 +16,7 @@ from services.runtime.caller import CallerScope, Verifier, access_rule
 from services.runtime.deadlines import DeadlineScope
 from services.runtime.errors import ErrorsScope
 from services.runtime.export import SpanExport, exporting
+from services.runtime.exposure import warn_of_plaintext
 from services.runtime.garbage import spare_the_collector
 from services.runtime.log_export import exporting_logs
 from services.runtime.logs import LogScope
@@ -23,6 +24,7 @@ from services.runtime.loop_lag import loop_lag
 from services.runtime.metrics import MetricsScope, serve_metrics
 from services.runtime.scopes import MAX_MESSAGE, Scope, ScopedServer
 from services.runtime.settings import ServiceSettings
+from services.runtime.tls import server_credentials
 from services.runtime.tracing import TracingScope
 
 Register = Callable[[grpc.aio.Server], None]
@@ -35,6 +37,13 @@ OPTIONS = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 ]
+
+TLS_OPTIONS = [
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 300_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+]
+"""Certificates are looked at when a connection begins: none outlives its own, or its authority, by more than this."""
 
 log = structlog.get_logger()
 
@@ -58,21 +67,24 @@ async def serve(
     draining need not wait for them.
     """
     logs.configure(settings, service)
+    warn_of_plaintext(settings, [settings.listen, settings.auth_target])
     serve_metrics(settings.metrics_port)
     with exporting(service, settings) as export, exporting_logs(service, settings):
-        server = grpc.aio.server(options=OPTIONS)
+        server = grpc.aio.server(options=[*OPTIONS, *(TLS_OPTIONS if settings.tls else ())])
         scoped = ScopedServer(server, scopes_for(service, settings, verifier, export))
         register(scoped)  # type: ignore[arg-type]  # it stands in for the server
         if foreign is not None:
             foreign(server)
-        async with _healthy(server, scoped.services):
-            port = server.add_insecure_port(settings.listen)
-            await server.start()
-            log.info("listening", port=port)
-            spare_the_collector()
-            with loop_lag.measured():
-                await terminated()
-        await _drain(server, settings, draining)
+        servicer = health.aio.HealthServicer()
+        async with _probed(servicer, settings.health_listen):
+            async with _healthy(server, servicer, scoped.services):
+                port = _listen(server, settings)
+                await server.start()
+                log.info("listening", port=port)
+                spare_the_collector()
+                with loop_lag.measured():
+                    await terminated()
+            await _drain(server, settings, draining)
 
 
 def scopes_for(
@@ -96,10 +108,17 @@ def scopes_for(
     return scopes
 
 
+def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> int:
+    if settings.tls is None:
+        return server.add_insecure_port(settings.listen)
+    return server.add_secure_port(settings.listen, server_credentials(settings.tls))
+
+
 @asynccontextmanager
-async def _healthy(server: grpc.aio.Server, services: Sequence[str]) -> AsyncIterator[None]:
+async def _healthy(
+    server: grpc.aio.Server, servicer: health.aio.HealthServicer, services: Sequence[str]
+) -> AsyncIterator[None]:
     """Health says SERVING inside, and NOT_SERVING afterwards."""
-    servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     for name in ("", *services):
@@ -108,6 +127,22 @@ async def _healthy(server: grpc.aio.Server, services: Sequence[str]) -> AsyncIte
         yield
     finally:
         await servicer.enter_graceful_shutdown()
+
+
+@asynccontextmanager
+async def _probed(servicer: health.aio.HealthServicer, address: str | None) -> AsyncIterator[None]:
+    """The same health in plaintext, for probes, where there is an address for it; until after draining."""
+    if address is None:
+        yield
+        return
+    server = grpc.aio.server(options=OPTIONS)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    server.add_insecure_port(address)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(None)
 
 
 async def _drain(server: grpc.aio.Server, settings: ServiceSettings, draining: Callable[[], None]) -> None:

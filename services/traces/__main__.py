@@ -30,7 +30,7 @@ async def main() -> None:
     settings = load(TracesSettings)
     logs.configure(settings, "traces")  # before the file is opened, which may have something to say
     async with AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
+        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token, settings.tls))
         verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
         collector = Collector(settings.kept_mb * MB, settings.kept_hours)
         latencies = Latencies(settings.latency_hours, settings.latency_mb * MB, Random())

@@ -27,7 +27,7 @@ from services.vector_search.store import VectorStore, prepare
 async def main() -> None:
     settings = load(VectorSearchSettings)
     async with AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
+        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token, settings.tls))
         verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
         thread = stack.enter_context(ThreadPoolExecutor(1, "embeddings"))
         embedder = BuiltInEmbedder(USE(threads=settings.embedding_threads).encode, thread)

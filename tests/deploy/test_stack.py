@@ -35,7 +35,7 @@ async def test_it_tells_each_step_and_leaves_nothing(tmp_path: Path) -> None:
     async with Stack(options) as stack:
         pids = stack.pids
         assert set(pids) == set(QUICK)
-        assert stack.state.running() == {"pid": os.getpid(), "ports": stack.ports}
+        assert stack.state.running() == {"pid": os.getpid(), "ports": stack.ports, "tls": False}
     assert not any(psutil.pid_exists(pid) for pid in pids.values())
     assert stack.state.running() is None
     for part in QUICK:
