@@ -10,6 +10,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from services.auth import permissions
 from services.auth.audit import Entry, append
 from services.auth.origin import Origin
 from services.auth.passwords import Passwords
@@ -77,7 +78,7 @@ class Accounts:
         await self._passwords.check(password, row["password_hash"] if row else None)
         assert row is not None
         user = User(row["user_id"], row["email"], row["display_name"], row["created_at"])
-        member = Member(row["organization_id"], user.user_id, ROLES[row["role"]], row["version"])
+        member = Member(row["organization_id"], user.user_id, permissions.of(row), row["version"])
         async with self._database.tenant(member.organization_id) as statements:
             issued = await self._sessions.begin(statements, member, origin)
         return LoggedIn(user, member.organization_id, row["organization_name"], issued)

@@ -30,8 +30,9 @@ INSERT INTO memberships (organization_id, user_id, role) SELECT $1, user_id, $6 
 
 SELECT_CREDENTIALS = """
 SELECT u.user_id, u.email, u.display_name, u.created_at, u.password_hash,
-       m.organization_id, m.role, m.version, o.name AS organization_name
+       m.organization_id, m.role, r.permissions AS role_permissions, m.version, o.name AS organization_name
 FROM users u JOIN memberships m USING (user_id) JOIN organizations o USING (organization_id)
+LEFT JOIN roles r ON (r.organization_id, r.role_id) = (m.organization_id, m.role_id)
 WHERE lower(u.email) = lower($1) AND ($2::uuid IS NULL OR m.organization_id = $2)
 ORDER BY m.created_at, m.organization_id
 LIMIT 1
