@@ -106,9 +106,14 @@ class Identities:
         return self._tokens.issue(Grant(f"service:{name}", "service", SERVICES.get(name, frozenset())))
 
 
+def is_email(text: str) -> bool:
+    """Whether it looks like an e-mail address."""
+    return len(text) <= MAX_EMAIL and _EMAIL.fullmatch(text) is not None
+
+
 def _check(email: str, display_name: str, organization: str) -> None:
     violations = {}
-    if len(email) > MAX_EMAIL or not _EMAIL.fullmatch(email):
+    if not is_email(email):
         violations["email"] = "must be an e-mail address"
     if not 1 <= len(display_name) <= MAX_NAME:
         violations["display_name"] = f"must have 1 to {MAX_NAME} characters"

@@ -28,6 +28,8 @@ WITH "user" AS (
 INSERT INTO memberships (organization_id, user_id, role) SELECT $1, user_id, $6 FROM "user"
 """
 
+INSERT_USER = "INSERT INTO users (user_id, email, display_name, password_hash) VALUES ($1, $2, $3, $4)"
+
 SELECT_CREDENTIALS = """
 SELECT u.user_id, u.email, u.display_name, u.created_at, u.password_hash,
        m.organization_id, m.role, r.permissions AS role_permissions, m.version, o.name AS organization_name
@@ -73,6 +75,14 @@ async def insert_member(
     values = (organization_id, user_id, email, name, password_hash, role)
     try:
         await statements.execute("INSERT member", INSERT_MEMBER, *values)
+    except asyncpg.UniqueViolationError as error:
+        raise EmailTaken from error
+
+
+async def insert_user(statements: Statements, user_id: UUID, email: str, name: str, password_hash: str) -> None:
+    """A new user, of no organization yet. Raises EmailTaken."""
+    try:
+        await statements.execute("INSERT user", INSERT_USER, user_id, email, name, password_hash)
     except asyncpg.UniqueViolationError as error:
         raise EmailTaken from error
 
