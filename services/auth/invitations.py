@@ -140,15 +140,15 @@ class Invitations:
     ) -> Joined:
         """Join by a code: with a new account, or with the one of the address, by its token or its password.
 
-        Raises CodeInvalid, InvalidFields, CredentialsInvalid, AlreadyMember and EmailTaken, before the code is used; and
-        TooManyAttempts.
+        Raises CodeInvalid, InvalidFields, CredentialsInvalid, TooManyAttempts, AlreadyMember and EmailTaken; none
+        uses the code up.
         """
-        await self._attempts.deed("invitation", origin)
         answer = Answer(digest(code), password, display_name, caller, origin)
         async with self._database.all_tenants(read_only=True) as statements:
             row = await rows.by_hash(statements, answer.sha256)
         try:
             if row is None:
+                await self._attempts.deed("invitation", origin)
                 raise CodeInvalid
             return await self._join(row, answer)
         except (CodeInvalid, CredentialsInvalid) as error:

@@ -36,8 +36,9 @@ class MembersRpcs(MembersServiceServicer):
     async def LeaveOrganization(
         self, request: pb.LeaveOrganizationRequest, context: Context
     ) -> pb.LeaveOrganizationResponse:
-        await self._members.leave(current_principal(), origin_of(context))
-        return pb.LeaveOrganizationResponse()
+        caller = current_principal()
+        await self._members.leave(caller, origin_of(context))
+        return pb.LeaveOrganizationResponse(organization_id=str(caller.tenant))
 
 
 def _member(row: Row, caller: Principal) -> pb.Member:

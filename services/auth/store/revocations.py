@@ -23,6 +23,6 @@ async def upsert(
     versions: Sequence[int],
     expires_at: datetime,
 ) -> None:
-    """Keep some of one organization, each key once, until they expire; of two for the same key, what reaches further."""
+    """Keep some of one organization until they expire; of two for the same key, what reaches further."""
     values = (kinds, keys, organization_id, versions, expires_at)
     await statements.execute("UPSERT revocations", UPSERT, *values)
