@@ -50,10 +50,16 @@ UPDATE memberships SET role = $3, role_id = $4, version = version + 1 WHERE orga
 RETURNING user_id, version
 """
 
+# Sessions are taken in the order in which whoever ends several takes them.
 DELETE = """
-WITH sessions AS (
-    UPDATE sessions SET ended_at = now(), end_reason = 'removal'
+WITH locked AS (
+    SELECT session_id FROM sessions
     WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL
+    ORDER BY session_id
+    FOR UPDATE
+), ended AS (
+    UPDATE sessions SET ended_at = now(), end_reason = 'removal' FROM locked
+    WHERE sessions.session_id = locked.session_id
 ), invitations AS (
     UPDATE invitations SET ended_at = now()
     WHERE organization_id = $1 AND inviter_id = $2 AND ended_at IS NULL
