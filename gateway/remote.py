@@ -11,6 +11,11 @@ from gateway.errors import RemoteError
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from neurectomy.auth.v1.explanations_pb2_grpc import ExplanationsServiceStub
+from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceStub
+from neurectomy.auth.v1.members_pb2_grpc import MembersServiceStub
+from neurectomy.auth.v1.organizations_pb2_grpc import OrganizationsServiceStub
+from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceStub
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
@@ -21,6 +26,11 @@ if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
     from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceAsyncStub
     from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
+    from neurectomy.auth.v1.explanations_pb2_grpc import ExplanationsServiceAsyncStub
+    from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceAsyncStub
+    from neurectomy.auth.v1.members_pb2_grpc import MembersServiceAsyncStub
+    from neurectomy.auth.v1.organizations_pb2_grpc import OrganizationsServiceAsyncStub
+    from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceAsyncStub
     from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
     from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
     from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceAsyncStub
@@ -35,6 +45,11 @@ class Services:
 
     auth: "AuthServiceAsyncStub"
     api_keys: "ApiKeysServiceAsyncStub"
+    organizations: "OrganizationsServiceAsyncStub"
+    members: "MembersServiceAsyncStub"
+    roles: "RolesServiceAsyncStub"
+    invitations: "InvitationsServiceAsyncStub"
+    explanations: "ExplanationsServiceAsyncStub"
     agent_store: "AgentStoreServiceAsyncStub"
     vector_search: "VectorSearchServiceAsyncStub"
     graph: "GraphServiceAsyncStub"
@@ -57,6 +72,11 @@ def services_on(channels: Channels, token: Token) -> Services:
     return Services(
         auth=AuthServiceStub(auth := named("auth")),
         api_keys=ApiKeysServiceStub(auth),
+        organizations=OrganizationsServiceStub(auth),
+        members=MembersServiceStub(auth),
+        roles=RolesServiceStub(auth),
+        invitations=InvitationsServiceStub(auth),
+        explanations=ExplanationsServiceStub(auth),
         agent_store=AgentStoreServiceStub(named("agent_store")),
         vector_search=VectorSearchServiceStub(named("vector_search")),
         graph=GraphServiceStub(named("graph")),

@@ -1,7 +1,7 @@
 """Agents, versions and runs: what the agent store answers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ariadne import MutationType, ObjectType, QueryType
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -9,6 +9,7 @@ from graphql import FieldNode
 
 from gateway.context import Info, page_size
 from gateway.remote import Services
+from gateway.resolvers.connections import Connection, connection
 from gateway.resolvers.messages import Read, null_when_empty, null_when_unset
 from neurectomy.agent_store.v1 import agent_store_pb2 as pb
 from services.runtime.errors import AgentNotFound
@@ -36,30 +37,6 @@ def _duration_ms(run: pb.Execution) -> float | None:
 execution.set_field("durationMs", Read(_duration_ms))
 
 Input = Mapping[str, Any]
-
-
-class PageInfo(NamedTuple):
-    """See the schema."""
-
-    has_next_page: bool
-    has_previous_page: bool
-    start_cursor: str | None
-    end_cursor: str | None
-
-
-class Edge(NamedTuple):
-    """An agent in its place in a list."""
-
-    cursor: str
-    node: pb.Agent
-
-
-class Connection(NamedTuple):
-    """A page of agents."""
-
-    nodes: Sequence[pb.Agent]
-    edges: Sequence[Edge]
-    page_info: PageInfo
 
 
 async def agents(services: Services, ids: Sequence[str]) -> Mapping[str, pb.Agent]:
@@ -99,17 +76,7 @@ async def agents_connection(
     _: None, info: Info, first: int, after: str | None = None, status: "pb.AgentStatus.ValueType | None" = None
 ) -> Connection:
     page = await _page(info, first, after, status, with_tokens=True)
-    cursors = page.page_tokens
-    return Connection(
-        nodes=page.agents,
-        edges=[Edge(cursor, node) for cursor, node in zip(cursors, page.agents, strict=True)],
-        page_info=PageInfo(
-            has_next_page=bool(page.next_page_token),
-            has_previous_page=after is not None,
-            start_cursor=cursors[0] if cursors else None,
-            end_cursor=cursors[-1] if cursors else None,
-        ),
-    )
+    return connection(page.agents, page.page_tokens, page.next_page_token, after)
 
 
 async def _page(

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from graphql import GraphQLError
 
 from neurectomy.agent_store.v1 import agent_store_pb2 as agents_pb
+from neurectomy.auth.v1 import explanations_pb2
 from neurectomy.graph.v1 import graph_pb2
 from neurectomy.vector_search.v1 import vector_search_pb2 as vectors_pb
 
@@ -114,6 +115,7 @@ bindables = [
     moment,
     free_form,
     long,
+    _enum("AccessCause", explanations_pb2.AccessCause, "ACCESS_CAUSE_"),
     _enum("AgentStatus", agents_pb.AgentStatus, "AGENT_STATUS_"),
     _enum("ExecutionStatus", agents_pb.ExecutionStatus, "EXECUTION_STATUS_"),
     _enum("RelationType", agents_pb.RelationType, "RELATION_TYPE_"),

@@ -1,18 +1,17 @@
 """Agents: what may be said of one, and how one is made, read and changed."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 from uuid import UUID
-from zlib import crc32
 
-from services.agent_store import fields, pages
-from services.agent_store.fields import Rule, as_uuid, each, free_form, identifier, one_of, optional, text, uuids
 from services.agent_store.idempotency import REQUEST_ID, Request, made_before
 from services.agent_store.store import agents as rows
 from services.agent_store.store.transactions import Store
+from services.runtime import fields, pages
 from services.runtime.caller import Principal
 from services.runtime.errors import AgentNotFound, InvalidFields, StaleEtag
+from services.runtime.etags import etag_of, revision_of
+from services.runtime.fields import Rule, as_uuid, each, free_form, identifier, one_of, optional, text, uuids
 from services.runtime.postgres import Row
 
 STATUSES = ("DRAFT", "ACTIVE", "PAUSED", "ARCHIVED")
@@ -47,19 +46,6 @@ Profile = Mapping[str, Any]
 
 PAGE_RULES: Mapping[str, Rule] = {"status": optional(one_of(*STATUSES)), "page_size": pages.SIZE}
 NEWEST = UUID(int=2**128 - 1)
-NO_REVISION = 0
-
-
-def etag_of(agent_id: UUID, revision: int) -> str:
-    """Stands for one state of one agent."""
-    return f"{revision:x}-{crc32(agent_id.bytes, revision & 0xFFFF_FFFF):08x}"
-
-
-def revision_of(agent_id: UUID, etag: str) -> int:
-    """The revision that an etag of this agent stands for; of any other text, one that no agent ever has."""
-    match = re.fullmatch(r"([0-9a-f]{1,15})-[0-9a-f]{8}", etag)
-    revision = int(match[1], 16) if match else NO_REVISION
-    return revision if etag == etag_of(agent_id, revision) else NO_REVISION
 
 
 async def create(store: Store, caller: Principal, new_id: UUID, profile: Profile, request: Request) -> Row:

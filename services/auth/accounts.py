@@ -10,6 +10,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from services.auth import permissions
 from services.auth.audit import Entry, append
 from services.auth.origin import Origin
 from services.auth.passwords import Passwords
@@ -77,7 +78,7 @@ class Accounts:
         await self._passwords.check(password, row["password_hash"] if row else None)
         assert row is not None
         user = User(row["user_id"], row["email"], row["display_name"], row["created_at"])
-        member = Member(row["organization_id"], user.user_id, ROLES[row["role"]], row["version"])
+        member = Member(row["organization_id"], user.user_id, permissions.of(row), row["version"])
         async with self._database.tenant(member.organization_id) as statements:
             issued = await self._sessions.begin(statements, member, origin)
         return LoggedIn(user, member.organization_id, row["organization_name"], issued)
@@ -105,9 +106,14 @@ class Identities:
         return self._tokens.issue(Grant(f"service:{name}", "service", SERVICES.get(name, frozenset())))
 
 
+def is_email(text: str) -> bool:
+    """Whether it looks like an e-mail address."""
+    return len(text) <= MAX_EMAIL and _EMAIL.fullmatch(text) is not None
+
+
 def _check(email: str, display_name: str, organization: str) -> None:
     violations = {}
-    if len(email) > MAX_EMAIL or not _EMAIL.fullmatch(email):
+    if not is_email(email):
         violations["email"] = "must be an e-mail address"
     if not 1 <= len(display_name) <= MAX_NAME:
         violations["display_name"] = f"must have 1 to {MAX_NAME} characters"

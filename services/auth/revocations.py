@@ -1,7 +1,7 @@
 """What is taken back before its time: written in the transaction of the deed, and told to every verifier."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -45,6 +45,13 @@ class Revocations:
 
     async def revoke(self, statements: Statements, revocation: Revocation) -> None:
         """Takes effect with the commit of the transaction, which must see the organization or all of them."""
+        await self.revoke_all(statements, revocation.organization_id, [revocation])
+
+    async def revoke_all(
+        self, statements: Statements, organization_id: UUID, revocations: Sequence[Revocation]
+    ) -> None:
+        """Several of one organization, each key once, as `revoke`."""
+        kinds, keys = [each.kind for each in revocations], [each.key for each in revocations]
+        versions = [each.version for each in revocations]
         expires_at = datetime.fromtimestamp(self._clock() + self._token_seconds + 60, UTC)
-        each = revocation
-        await rows.upsert(statements, each.kind, each.key, each.organization_id, each.version, expires_at)
+        await rows.upsert(statements, kinds, keys, organization_id, versions, expires_at)

@@ -17,8 +17,16 @@ from neurectomy.agent_store.v1 import agent_store_pb2 as agent
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1 import api_keys_pb2 as keys
 from neurectomy.auth.v1 import auth_pb2 as auth
+from neurectomy.auth.v1 import invitations_pb2 as invitations
+from neurectomy.auth.v1 import members_pb2 as members
+from neurectomy.auth.v1 import organizations_pb2 as organizations
+from neurectomy.auth.v1 import roles_pb2 as roles
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceStub
+from neurectomy.auth.v1.members_pb2_grpc import MembersServiceStub
+from neurectomy.auth.v1.organizations_pb2_grpc import OrganizationsServiceStub
+from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceStub
 from neurectomy.graph.v1 import graph_pb2 as graph
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
 from neurectomy.vector_search.v1 import vector_search_pb2 as vector
@@ -45,6 +53,8 @@ class World:
     collection_id: str
     point_id: str
     execution_id: str
+    role_id: str
+    invitation_id: str
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -76,7 +86,12 @@ async def world(connect_as: Connect, first: Tenant) -> World:
     start = agent.StartExecutionRequest(agent_id=ids[0])
     start.input.update({"question": marker})
     execution_id = (await agents.StartExecution(start)).execution.id
-    return World(marker, first.user_id, ids[0], ids[1], collection_id, point.id, execution_id)
+    role = roles.Role(name=marker, permissions=["agents:read"])
+    role_id = (await connect_as(RolesServiceStub, first).CreateRole(roles.CreateRoleRequest(role=role))).role.id
+    invite = invitations.CreateInvitationRequest(email=f"{marker}@example.org", role_id=role_id)
+    invitation_id = (await connect_as(InvitationsServiceStub, first).CreateInvitation(invite)).invitation.id
+    made = (collection_id, point.id, execution_id, role_id, invitation_id)
+    return World(marker, first.user_id, ids[0], ids[1], *made)
 
 
 async def _agent(agents: Any, marker: str, collection_id: str) -> str:
@@ -103,6 +118,37 @@ Ask = Callable[[World], Message]
 ATTEMPTS: dict[tuple[Any, str], tuple[Ask, str]] = {
     (AuthServiceStub, "BatchGetUsers"): (lambda w: auth.BatchGetUsersRequest(ids=[w.owner_id]), NOTHING),
     (ApiKeysServiceStub, "CreateApiKey"): (lambda w: keys.CreateApiKeyRequest(name="mine"), NOTHING),
+    (OrganizationsServiceStub, "UpdateOrganization"): (
+        lambda w: organizations.UpdateOrganizationRequest(name="mine"),
+        NOTHING,
+    ),
+    (MembersServiceStub, "ListMembers"): (lambda w: members.ListMembersRequest(page_size=1_000), NOTHING),
+    (MembersServiceStub, "SetMemberRole"): (
+        lambda w: members.SetMemberRoleRequest(user_id=w.owner_id, role_id="viewer"),
+        "USER_NOT_FOUND",
+    ),
+    (MembersServiceStub, "RemoveMember"): (lambda w: members.RemoveMemberRequest(user_id=w.owner_id), "USER_NOT_FOUND"),
+    (RolesServiceStub, "ListRoles"): (lambda w: roles.ListRolesRequest(), NOTHING),
+    (RolesServiceStub, "CreateRole"): (
+        lambda w: roles.CreateRoleRequest(role=roles.Role(name="mine", permissions=["agents:read"])),
+        NOTHING,
+    ),
+    (RolesServiceStub, "UpdateRole"): (
+        lambda w: roles.UpdateRoleRequest(
+            role=roles.Role(id=w.role_id, name="taken over"), update_mask=FieldMask(paths=["name"])
+        ),
+        "ROLE_NOT_FOUND",
+    ),
+    (RolesServiceStub, "DeleteRole"): (lambda w: roles.DeleteRoleRequest(id=w.role_id), "ROLE_NOT_FOUND"),
+    (InvitationsServiceStub, "CreateInvitation"): (
+        lambda w: invitations.CreateInvitationRequest(email="mine@example.org", role_id=w.role_id),
+        "ROLE_NOT_FOUND",
+    ),
+    (InvitationsServiceStub, "ListInvitations"): (lambda w: invitations.ListInvitationsRequest(), NOTHING),
+    (InvitationsServiceStub, "RevokeInvitation"): (
+        lambda w: invitations.RevokeInvitationRequest(id=w.invitation_id),
+        "INVITATION_NOT_FOUND",
+    ),
     (AgentStoreServiceStub, "CreateAgent"): (
         lambda w: agent.CreateAgentRequest(agent=agent.Agent(name="mine", collection_ids=[w.collection_id])),
         NOTHING,

@@ -4,10 +4,12 @@ from uuid import UUID
 
 from neurectomy.auth.v1 import auth_pb2 as pb
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceServicer
+from services.auth import roles
 from services.auth.accounts import Accounts, Identities
 from services.auth.origin import origin_of
 from services.auth.service import messages
 from services.auth.store import accounts as rows
+from services.auth.store import memberships
 from services.auth.tokens import Tokens
 from services.runtime.caller import Verifier, current_principal
 from services.runtime.errors import InvalidFields, UserNotFound
@@ -62,14 +64,15 @@ class Auth(AuthServiceServicer):
         if principal.subject_type != "user":
             raise UserNotFound(principal.subject)
         async with self._database.tenant(principal.tenant, read_only=True) as statements:
-            users = await rows.members(statements, principal.tenant, [UUID(principal.subject)])
+            member = await memberships.get(statements, principal.tenant, UUID(principal.subject))
             organization = await rows.organization(statements, principal.tenant)
-        if not users or organization is None:
+        if member is None or organization is None:
             raise UserNotFound(principal.subject)
         return pb.GetCurrentUserResponse(
-            user=messages.user(users[0], with_email=True),
+            user=messages.user(member, with_email=True),
             organization=pb.Organization(id=str(organization["organization_id"]), name=organization["name"]),
             permissions=sorted(principal.permissions),
+            role=messages.role(roles.of_row(member)),
         )
 
     async def BatchGetUsers(self, request: pb.BatchGetUsersRequest, context: Context) -> pb.BatchGetUsersResponse:

@@ -7,7 +7,9 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from neurectomy.auth.v1 import auth_pb2 as pb
-from services.auth.accounts import LoggedIn
+from neurectomy.auth.v1 import roles_pb2
+from services.auth.accounts import LoggedIn, User
+from services.auth.roles import Role
 from services.auth.tokens import IssuedToken
 from services.runtime.caller import Principal
 from services.runtime.errors import CredentialsInvalid
@@ -62,16 +64,32 @@ def user(row: Row, with_email: bool) -> pb.User:
     )
 
 
+def own_user(found: User) -> pb.User:
+    """A user for their own eyes."""
+    return pb.User(
+        id=str(found.user_id),
+        email=found.email,
+        display_name=found.display_name,
+        create_time=moment(found.created_at),
+    )
+
+
+def role(found: Role) -> roles_pb2.Role:
+    """A role."""
+    return roles_pb2.Role(
+        id=found.role_id,
+        name=found.name,
+        description=found.description,
+        permissions=sorted(found.permissions),
+        built_in=found.built_in,
+        etag=found.etag,
+    )
+
+
 def logged_in(account: LoggedIn) -> dict[str, Any]:
     """The fields of the answer to whoever has just logged in."""
-    found = account.user
     return {
-        "user": pb.User(
-            id=str(found.user_id),
-            email=found.email,
-            display_name=found.display_name,
-            create_time=moment(found.created_at),
-        ),
+        "user": own_user(account.user),
         "organization": pb.Organization(id=str(account.organization_id), name=account.organization_name),
         "access_token": token(account.issued.access_token),
         "refresh_token": refresh_token(account.issued.refresh_token),

@@ -28,10 +28,13 @@ WITH "user" AS (
 INSERT INTO memberships (organization_id, user_id, role) SELECT $1, user_id, $6 FROM "user"
 """
 
+INSERT_USER = "INSERT INTO users (user_id, email, display_name, password_hash) VALUES ($1, $2, $3, $4)"
+
 SELECT_CREDENTIALS = """
 SELECT u.user_id, u.email, u.display_name, u.created_at, u.password_hash,
-       m.organization_id, m.role, m.version, o.name AS organization_name
+       m.organization_id, m.role, r.permissions AS role_permissions, m.version, o.name AS organization_name
 FROM users u JOIN memberships m USING (user_id) JOIN organizations o USING (organization_id)
+LEFT JOIN roles r ON (r.organization_id, r.role_id) = (m.organization_id, m.role_id)
 WHERE lower(u.email) = lower($1) AND ($2::uuid IS NULL OR m.organization_id = $2)
 ORDER BY m.created_at, m.organization_id
 LIMIT 1
@@ -72,6 +75,14 @@ async def insert_member(
     values = (organization_id, user_id, email, name, password_hash, role)
     try:
         await statements.execute("INSERT member", INSERT_MEMBER, *values)
+    except asyncpg.UniqueViolationError as error:
+        raise EmailTaken from error
+
+
+async def insert_user(statements: Statements, user_id: UUID, email: str, name: str, password_hash: str) -> None:
+    """A new user, of no organization yet. Raises EmailTaken."""
+    try:
+        await statements.execute("INSERT user", INSERT_USER, user_id, email, name, password_hash)
     except asyncpg.UniqueViolationError as error:
         raise EmailTaken from error
 

@@ -1,12 +1,14 @@
 """SQL of revocations."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from services.runtime.postgres import Statements
 
 UPSERT = """
-INSERT INTO revocations AS revocation (kind, key, organization_id, version, expires_at) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO revocations AS revocation (kind, key, organization_id, version, expires_at)
+SELECT kind, key, $3, version, $5 FROM unnest($1::text[], $2::text[], $4::integer[]) AS given (kind, key, version)
 ON CONFLICT (kind, key) DO UPDATE SET
     version = greatest(revocation.version, excluded.version),
     expires_at = greatest(revocation.expires_at, excluded.expires_at)
@@ -14,7 +16,13 @@ ON CONFLICT (kind, key) DO UPDATE SET
 
 
 async def upsert(
-    statements: Statements, kind: str, key: str, organization_id: UUID, version: int, expires_at: datetime
+    statements: Statements,
+    kinds: Sequence[str],
+    keys: Sequence[str],
+    organization_id: UUID,
+    versions: Sequence[int],
+    expires_at: datetime,
 ) -> None:
-    """Keep one until it expires; of two for the same key, what reaches further."""
-    await statements.execute("UPSERT revocation", UPSERT, kind, key, organization_id, version, expires_at)
+    """Keep some of one organization until they expire; of two for the same key, what reaches further."""
+    values = (kinds, keys, organization_id, versions, expires_at)
+    await statements.execute("UPSERT revocations", UPSERT, *values)

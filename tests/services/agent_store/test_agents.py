@@ -15,8 +15,9 @@ from neurectomy.agent_store.v1 import agent_store_pb2 as pb
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1 import api_keys_pb2
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
-from services.agent_store.agents import PATHS, RULES, etag_of, expand, revision_of
+from services.agent_store.agents import PATHS, RULES, expand
 from services.runtime.errors import DETAILS_KEY
+from services.runtime.etags import etag_of, revision_of
 from tests.conftest import Connect, Tenant, reason
 from tests.services.agent_store.conftest import NOBODY, create, refusal, violations
 
