@@ -8,16 +8,26 @@ import uvloop
 
 from neurectomy.auth.v1.api_keys_pb2_grpc import add_ApiKeysServiceServicer_to_server
 from neurectomy.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
+from neurectomy.auth.v1.sessions_pb2_grpc import add_SessionsServiceServicer_to_server
 from services.auth import signing_keys
 from services.auth.accounts import Accounts, Identities
 from services.auth.api_keys import ApiKeys
+from services.auth.ending import Ending
+from services.auth.key_uses import KeyUses
+from services.auth.open_sessions import OpenSessions
 from services.auth.passwords import Passwords
+from services.auth.refreshing import Refreshing, Rotation
+from services.auth.revocations import Revocations
+from services.auth.sealing import Keyring
 from services.auth.service.accounts import Auth
 from services.auth.service.api_keys import ApiKeysRpcs
-from services.auth.sessions import Sessions
+from services.auth.service.sessions import SessionsRpcs
+from services.auth.sessions import Lifetimes, Sessions
 from services.auth.settings import AuthSettings
+from services.auth.sweeping import Sweeping
 from services.auth.tokens import Tokens
 from services.runtime import postgres
+from services.runtime.background import in_background
 from services.runtime.caller import PublicKeys, Verifier, parse_key_set
 from services.runtime.server import serve
 from services.runtime.settings import load
@@ -32,9 +42,19 @@ async def main() -> None:
         pool = stack.enter_context(ThreadPoolExecutor(settings.password_threads, "passwords"))
         tokens = Tokens(await signing_keys.load(database), settings.access_token_seconds)
         passwords = Passwords(settings.password_profile, pool)
-        sessions = Sessions(tokens, settings.refresh_token_seconds)
+        lifetimes = Lifetimes(settings.refresh_token_seconds, settings.session_seconds)
+        sessions = Sessions(tokens, lifetimes)
         identities = Identities(tokens, settings.service_credentials, settings.anonymous_organization)
-        api_keys = ApiKeys(database)
+        revocations = Revocations(settings.access_token_seconds)
+        ending = Ending(revocations)
+        keyring = Keyring(settings.encryption_secret.get_secret_value())
+        rotation = Rotation(keyring.derived("refresh"), settings.refresh_grace_seconds, lifetimes)
+        refreshing = Refreshing(database, sessions, ending, rotation)
+        open_sessions = OpenSessions(database, sessions, ending)
+        await stack.enter_async_context(in_background(Sweeping(database, settings.refresh_token_seconds).keep()))
+        uses = KeyUses(database)
+        await stack.enter_async_context(uses.written())
+        api_keys = ApiKeys(database, revocations, uses)
 
         async def own_keys() -> PublicKeys:
             return parse_key_set(tokens.key_set())
@@ -45,6 +65,7 @@ async def main() -> None:
         def register(server: grpc.aio.Server) -> None:
             add_AuthServiceServicer_to_server(Auth(accounts, identities, database, tokens, verifier), server)
             add_ApiKeysServiceServicer_to_server(ApiKeysRpcs(api_keys), server)
+            add_SessionsServiceServicer_to_server(SessionsRpcs(refreshing, open_sessions), server)
 
         await serve("auth", settings, verifier, register)
 
