@@ -45,6 +45,7 @@ class World:
     collection_id: str
     point_id: str
     execution_id: str
+    api_key_id: str
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -76,7 +77,8 @@ async def world(connect_as: Connect, first: Tenant) -> World:
     start = agent.StartExecutionRequest(agent_id=ids[0])
     start.input.update({"question": marker})
     execution_id = (await agents.StartExecution(start)).execution.id
-    return World(marker, first.user_id, ids[0], ids[1], collection_id, point.id, execution_id)
+    key = await connect_as(ApiKeysServiceStub, first).CreateApiKey(keys.CreateApiKeyRequest(name=marker))
+    return World(marker, first.user_id, ids[0], ids[1], collection_id, point.id, execution_id, key.id)
 
 
 async def _agent(agents: Any, marker: str, collection_id: str) -> str:
@@ -103,6 +105,9 @@ Ask = Callable[[World], Message]
 ATTEMPTS: dict[tuple[Any, str], tuple[Ask, str]] = {
     (AuthServiceStub, "BatchGetUsers"): (lambda w: auth.BatchGetUsersRequest(ids=[w.owner_id]), NOTHING),
     (ApiKeysServiceStub, "CreateApiKey"): (lambda w: keys.CreateApiKeyRequest(name="mine"), NOTHING),
+    (ApiKeysServiceStub, "ListApiKeys"): (lambda w: keys.ListApiKeysRequest(), NOTHING),
+    (ApiKeysServiceStub, "RevokeApiKey"): (lambda w: keys.RevokeApiKeyRequest(id=w.api_key_id), "API_KEY_NOT_FOUND"),
+    (ApiKeysServiceStub, "RotateApiKey"): (lambda w: keys.RotateApiKeyRequest(id=w.api_key_id), "API_KEY_NOT_FOUND"),
     (AgentStoreServiceStub, "CreateAgent"): (
         lambda w: agent.CreateAgentRequest(agent=agent.Agent(name="mine", collection_ids=[w.collection_id])),
         NOTHING,
