@@ -16,7 +16,7 @@ from services.auth.store import api_keys as rows
 from services.runtime.caller import Principal
 from services.runtime.errors import ApiKeyNotFound, InvalidFields, TokenExpired, TokenInvalid, TokenRevoked
 from services.runtime.fields import as_uuid, check
-from services.runtime.postgres import Database, Row, Statements
+from services.runtime.postgres import Database, Row
 
 DEFAULT_OVERLAP, MAX_OVERLAP = 86_400, 604_800
 """For how many seconds a key and the one in its place both work."""
@@ -106,11 +106,6 @@ class ApiKeys:
             raise TokenExpired
         self._uses.note(row["api_key_id"])
         return Principal(str(row["api_key_id"]), "api_key", row["organization_id"], _allowed(row), "", expires)
-
-    async def look_again(self, statements: Statements, organization_id: UUID, user_id: UUID) -> None:
-        """What a member may do has changed, and with it what the keys may do that the member answers for."""
-        for api_key_id in sorted(await rows.answered_for(statements, organization_id, user_id)):
-            await self._revocations.revoke(statements, of_api_key(organization_id, api_key_id))
 
 
 def _allowed(row: Row) -> frozenset[str]:

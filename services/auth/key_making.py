@@ -18,7 +18,9 @@ from services.runtime.errors import PermissionMissing, TokenRevoked
 from services.runtime.fields import as_uuid, text
 from services.runtime.postgres import Row, Statements
 
-MAX_NAME, MAX_SCOPES, MAX_SCOPE, MAX_NAMED = 200, 100, 100, 10
+MAX_NAME, MAX_SCOPES = 200, 100
+LONGEST_NAMED, MOST_NAMED = 50, 3
+"""How much of unknown scopes is repeated: trailers past 8 KiB kill the answer."""
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 NAME = text(1, MAX_NAME)
 
@@ -52,8 +54,8 @@ def known(scopes: Sequence[str]) -> str | None:
     """A rule: what is wrong with the scopes, if anything is."""
     if len(scopes) > MAX_SCOPES:
         return f"must be at most {MAX_SCOPES}"
-    unknown = sorted({scope[:MAX_SCOPE] for scope in scopes if not permissions.is_known(scope)})
-    return f"there is no permission {', '.join(unknown[:MAX_NAMED])}" if unknown else None
+    unknown = sorted({scope[:LONGEST_NAMED] for scope in scopes if not permissions.is_known(scope)})
+    return f"there is no permission {', '.join(unknown[:MOST_NAMED])}" if unknown else None
 
 
 async def maker(statements: Statements, caller: Principal, origin: Origin) -> Maker:

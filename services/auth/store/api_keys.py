@@ -64,11 +64,6 @@ WHERE api_key_id = $1
 RETURNING {COLUMNS}
 """  # noqa: S608
 
-SELECT_ANSWERED_FOR = """
-SELECT api_key_id FROM api_keys
-WHERE organization_id = $1 AND coalesce(user_id, creator_id::uuid) = $2 AND revoked_at IS NULL
-"""
-
 # Locked in order, as several processes write at once. A time that is older than the stored one changes nothing.
 WRITE_USES = """
 WITH used AS (
@@ -124,12 +119,6 @@ async def end_after(statements: Statements, api_key_id: UUID, seconds: float) ->
     row = await statements.fetchrow("UPDATE api_key", END_AFTER, api_key_id, seconds)
     assert row is not None
     return row
-
-
-async def answered_for(statements: Statements, organization_id: UUID, user_id: UUID) -> list[UUID]:
-    """The keys that a user answers for."""
-    found = await statements.fetch("SELECT api_keys", SELECT_ANSWERED_FOR, organization_id, user_id)
-    return [row["api_key_id"] for row in found]
 
 
 async def write_uses(statements: Statements, api_key_ids: Sequence[UUID], moments: Sequence[datetime]) -> None:

@@ -4,6 +4,9 @@ from datetime import datetime
 
 from services.runtime.postgres import Row, Statements
 
+KEPT_GENERATIONS = 10_000
+"""Of one session: more than a token a minute for a week, so that who refreshes without end fills no disk."""
+
 LOCK_SESSION = """
 SELECT session_id, organization_id, user_id, ended_at, expires_at, expires_at <= now() AS expired
 FROM sessions WHERE session_id = (SELECT session_id FROM refresh_tokens WHERE sha256 = $1)
@@ -24,6 +27,9 @@ WITH rotated AS (
 ), successor AS (
     INSERT INTO refresh_tokens (sha256, session_id, organization_id, generation)
     SELECT $2, session_id, organization_id, generation + 1 FROM rotated
+), forgotten AS (
+    DELETE FROM refresh_tokens old USING rotated
+    WHERE old.session_id = rotated.session_id AND old.generation <= rotated.generation - $7
 )
 UPDATE sessions SET used_at = now(), device = $3, address = $4, expires_at = least(
     now() + make_interval(secs => $5), authenticated_at + make_interval(secs => $6)
@@ -65,7 +71,8 @@ async def rotate(
     statements: Statements, sha256: bytes, successor: bytes, device: str, address: str, idle: float, most: float
 ) -> datetime:
     """Let the successor take a token's place; returns when the session ends now."""
-    row = await statements.fetchrow("UPDATE refresh_token", ROTATE, sha256, successor, device, address, idle, most)
+    values = (sha256, successor, device, address, idle, most, KEPT_GENERATIONS)
+    row = await statements.fetchrow("UPDATE refresh_token", ROTATE, *values)
     assert row is not None
     expires_at: datetime = row["expires_at"]
     return expires_at

@@ -17,6 +17,7 @@ from services.auth.origin import Origin
 from services.auth.refreshing import successor
 from services.auth.sessions import Lifetimes, Member, Sessions
 from services.auth.store import sessions as rows
+from services.auth.store.refresh_tokens import KEPT_GENERATIONS
 from services.auth.sweeping import Sweeping
 from services.auth.tokens import SigningKey, Tokens
 from services.runtime.postgres import Database
@@ -30,6 +31,9 @@ AGE_PASSWORD = (
     "UPDATE sessions SET authenticated_at = authenticated_at - make_interval(secs => $2) WHERE session_id = $1"
 )
 TOKENS = "SELECT FROM refresh_tokens WHERE session_id = $1"
+MUCH_LATER = """
+UPDATE refresh_tokens SET generation = generation + $2 WHERE session_id = $1 AND rotated_at IS NULL
+"""
 SESSION = "SELECT * FROM sessions WHERE session_id = $1"
 DEMOTE = "UPDATE memberships SET role = 'viewer', version = version + 1 WHERE organization_id = $1 AND user_id = $2"
 REMOVE = "DELETE FROM memberships WHERE organization_id = $1 AND user_id = $2"
@@ -187,6 +191,17 @@ async def test_tokens_are_forgotten_past_their_own_end_only(
     assert await refresh(connect_as, second.refresh_token.token)
 
 
+async def test_who_refreshes_without_end_fills_no_disk(connect_as: Connect, tenant: Tenant, database: Database) -> None:
+    first = await log_in(connect_as, tenant)
+    second = await refresh(connect_as, first.refresh_token.token)
+    session_id = await session_of(connect_as, first.access_token.token)
+    await do(database, MUCH_LATER, session_id, KEPT_GENERATIONS)
+    third = await refresh(connect_as, second.refresh_token.token)
+    assert len(await do(database, TOKENS, session_id)) == 2
+    assert await refused(refresh(connect_as, first.refresh_token.token)) == "TOKEN_INVALID"
+    assert await refresh(connect_as, third.refresh_token.token)
+
+
 async def _sweep(database: Database) -> None:
     sweeping = Sweeping(database, IDLE, batch=1)
     while await sweeping.sweep():
@@ -231,8 +246,19 @@ async def test_a_client_asks_again_when_the_database_is_back(connect_as: Connect
         assert await refused(refresh(connect_as, token)) == "STORE_UNAVAILABLE"
     finally:
         await stack.start("postgres")
-    following = (await refresh(connect_as, token)).refresh_token.token
+    following = (await _sooner_or_later(connect_as, token)).refresh_token.token
     assert (await refresh(connect_as, following)).access_token.token
+
+
+async def _sooner_or_later(connect_as: Connect, token: str) -> pb.RefreshResponse:
+    """As clients do: again, while the database is on its way."""
+    while True:
+        try:
+            return await refresh(connect_as, token)
+        except grpc.aio.AioRpcError as error:
+            if reason(error) != "STORE_UNAVAILABLE":
+                raise
+        await asyncio.sleep(0.1)
 
 
 async def test_what_a_client_calls_itself_is_kept_in_part(tenant: Tenant, database: Database) -> None:
