@@ -25,6 +25,7 @@ from gateway.fields import watch_fields
 from gateway.limits import LimitExceeded, Limits
 from gateway.resolvers import (
     agent_store,
+    api_keys,
     auth,
     changes,
     explanations,
@@ -34,11 +35,12 @@ from gateway.resolvers import (
     organizations,
     roles,
     scalars,
+    sessions,
     traces,
     vector_search,
 )
 
-AUTH = (auth, organizations, invitations, roles, explanations)
+AUTH = (auth, sessions, api_keys, organizations, invitations, roles, explanations)
 AREAS = (scalars, nodes, *AUTH, agent_store, vector_search, graph, traces, changes)
 MAX_COERCION_ERRORS = 10
 

@@ -16,6 +16,7 @@ from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceStub
 from neurectomy.auth.v1.members_pb2_grpc import MembersServiceStub
 from neurectomy.auth.v1.organizations_pb2_grpc import OrganizationsServiceStub
 from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceStub
+from neurectomy.auth.v1.sessions_pb2_grpc import SessionsServiceStub
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from neurectomy.auth.v1.members_pb2_grpc import MembersServiceAsyncStub
     from neurectomy.auth.v1.organizations_pb2_grpc import OrganizationsServiceAsyncStub
     from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceAsyncStub
+    from neurectomy.auth.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
     from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
     from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
     from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceAsyncStub
@@ -50,6 +52,7 @@ class Services:
     roles: "RolesServiceAsyncStub"
     invitations: "InvitationsServiceAsyncStub"
     explanations: "ExplanationsServiceAsyncStub"
+    sessions: "SessionsServiceAsyncStub"
     agent_store: "AgentStoreServiceAsyncStub"
     vector_search: "VectorSearchServiceAsyncStub"
     graph: "GraphServiceAsyncStub"
@@ -77,6 +80,7 @@ def services_on(channels: Channels, token: Token) -> Services:
         roles=RolesServiceStub(auth),
         invitations=InvitationsServiceStub(auth),
         explanations=ExplanationsServiceStub(auth),
+        sessions=SessionsServiceStub(auth),
         agent_store=AgentStoreServiceStub(named("agent_store")),
         vector_search=VectorSearchServiceStub(named("vector_search")),
         graph=GraphServiceStub(named("graph")),

@@ -13,18 +13,24 @@ from neurectomy.auth.v1.invitations_pb2_grpc import add_InvitationsServiceServic
 from neurectomy.auth.v1.members_pb2_grpc import add_MembersServiceServicer_to_server
 from neurectomy.auth.v1.organizations_pb2_grpc import add_OrganizationsServiceServicer_to_server
 from neurectomy.auth.v1.roles_pb2_grpc import add_RolesServiceServicer_to_server
+from neurectomy.auth.v1.sessions_pb2_grpc import add_SessionsServiceServicer_to_server
 from services.auth import signing_keys
 from services.auth.accounts import Accounts, Identities
 from services.auth.api_keys import ApiKeys
 from services.auth.attempts import Attempts
+from services.auth.ending import Ending
 from services.auth.explanations import Explanations
 from services.auth.invitations import Invitations
+from services.auth.key_uses import KeyUses
 from services.auth.mail import Mail
 from services.auth.members import Members
+from services.auth.open_sessions import OpenSessions
 from services.auth.organizations import Organizations
 from services.auth.passwords import Passwords
+from services.auth.refreshing import Refreshing, Rotation
 from services.auth.revocations import Revocations
 from services.auth.roles import Roles
+from services.auth.sealing import Keyring
 from services.auth.service.accounts import Auth
 from services.auth.service.api_keys import ApiKeysRpcs
 from services.auth.service.explanations import ExplanationsRpcs
@@ -32,10 +38,13 @@ from services.auth.service.invitations import InvitationsRpcs
 from services.auth.service.members import MembersRpcs
 from services.auth.service.organizations import OrganizationsRpcs
 from services.auth.service.roles import RolesRpcs
-from services.auth.sessions import Sessions
+from services.auth.service.sessions import SessionsRpcs
+from services.auth.sessions import Lifetimes, Sessions
 from services.auth.settings import AuthSettings
+from services.auth.sweeping import Sweeping
 from services.auth.tokens import Tokens
 from services.runtime import postgres
+from services.runtime.background import in_background
 from services.runtime.caller import PublicKeys, Verifier, parse_key_set
 from services.runtime.server import serve
 from services.runtime.settings import load
@@ -50,9 +59,19 @@ async def main() -> None:
         pool = stack.enter_context(ThreadPoolExecutor(settings.password_threads, "passwords"))
         tokens = Tokens(await signing_keys.load(database), settings.access_token_seconds)
         passwords = Passwords(settings.password_profile, pool)
-        sessions = Sessions(tokens, settings.refresh_token_seconds)
+        lifetimes = Lifetimes(settings.refresh_token_seconds, settings.session_seconds)
+        sessions = Sessions(tokens, lifetimes)
         identities = Identities(tokens, settings.service_credentials, settings.anonymous_organization)
-        api_keys = ApiKeys(database)
+        revocations = Revocations(settings.access_token_seconds)
+        ending = Ending(revocations)
+        keyring = Keyring(settings.encryption_secret.get_secret_value())
+        rotation = Rotation(keyring.derived("refresh"), settings.refresh_grace_seconds, lifetimes)
+        refreshing = Refreshing(database, sessions, ending, rotation)
+        open_sessions = OpenSessions(database, sessions, ending)
+        await stack.enter_async_context(in_background(Sweeping(database, settings.refresh_token_seconds).keep()))
+        uses = KeyUses(database)
+        await stack.enter_async_context(uses.written())
+        api_keys = ApiKeys(database, revocations, uses)
 
         async def own_keys() -> PublicKeys:
             return parse_key_set(tokens.key_set())
@@ -70,6 +89,7 @@ async def main() -> None:
             add_RolesServiceServicer_to_server(RolesRpcs(Roles(database, revocations)), server)
             add_InvitationsServiceServicer_to_server(InvitationsRpcs(invitations, verifier), server)
             add_ExplanationsServiceServicer_to_server(ExplanationsRpcs(Explanations(database)), server)
+            add_SessionsServiceServicer_to_server(SessionsRpcs(refreshing, open_sessions), server)
 
         await serve("auth", settings, verifier, register)
 

@@ -24,6 +24,10 @@ class AuthSettings(ServiceSettings):
     access_token_seconds: Annotated[int, Field(ge=10, le=3_600)] = 600
     refresh_token_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 2_592_000
     """How long a session lives that is not used; 30 days."""
+    session_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 7_776_000
+    """How long a session lives at most before a password is asked for again; 90 days."""
+    refresh_grace_seconds: Annotated[float, Field(ge=0, le=60)] = 10.0
+    """For how long a used refresh token gets the same successor again: tabs that refresh at once stay logged in."""
     encryption_secret: Annotated[SecretStr, Field(min_length=32)]
     """What signing keys and other secrets are encrypted with in the database; the same for all replicas."""
     password_profile: Profile = Profile.RFC_9106_LOW_MEMORY

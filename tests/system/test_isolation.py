@@ -55,6 +55,7 @@ class World:
     execution_id: str
     role_id: str
     invitation_id: str
+    api_key_id: str
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -92,6 +93,8 @@ async def world(connect_as: Connect, first: Tenant) -> World:
     invitation_id = (await connect_as(InvitationsServiceStub, first).CreateInvitation(invite)).invitation.id
     made = (collection_id, point.id, execution_id, role_id, invitation_id)
     return World(marker, first.user_id, ids[0], ids[1], *made)
+    key = await connect_as(ApiKeysServiceStub, first).CreateApiKey(keys.CreateApiKeyRequest(name=marker))
+    return World(marker, first.user_id, ids[0], ids[1], collection_id, point.id, execution_id, key.id)
 
 
 async def _agent(agents: Any, marker: str, collection_id: str) -> str:
@@ -149,6 +152,9 @@ ATTEMPTS: dict[tuple[Any, str], tuple[Ask, str]] = {
         lambda w: invitations.RevokeInvitationRequest(id=w.invitation_id),
         "INVITATION_NOT_FOUND",
     ),
+    (ApiKeysServiceStub, "ListApiKeys"): (lambda w: keys.ListApiKeysRequest(), NOTHING),
+    (ApiKeysServiceStub, "RevokeApiKey"): (lambda w: keys.RevokeApiKeyRequest(id=w.api_key_id), "API_KEY_NOT_FOUND"),
+    (ApiKeysServiceStub, "RotateApiKey"): (lambda w: keys.RotateApiKeyRequest(id=w.api_key_id), "API_KEY_NOT_FOUND"),
     (AgentStoreServiceStub, "CreateAgent"): (
         lambda w: agent.CreateAgentRequest(agent=agent.Agent(name="mine", collection_ids=[w.collection_id])),
         NOTHING,

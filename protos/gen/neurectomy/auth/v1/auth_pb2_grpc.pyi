@@ -48,7 +48,7 @@ class AuthServiceStub:
     VerifyToken: _grpc.UnaryUnaryMultiCallable[_auth_pb2.VerifyTokenRequest, _auth_pb2.VerifyTokenResponse]
     """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
 
-    Fails with TOKEN_INVALID and TOKEN_EXPIRED. Open to anyone: the token is its own proof.
+    Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
     """
     GetKeySet: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetKeySetRequest, _auth_pb2.GetKeySetResponse]
     """Returns the public keys that access tokens are verified with, as an RFC 7517 key set. Open to anyone."""
@@ -94,7 +94,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     VerifyToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.VerifyTokenRequest, _auth_pb2.VerifyTokenResponse]  # type: ignore[assignment]
     """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
 
-    Fails with TOKEN_INVALID and TOKEN_EXPIRED. Open to anyone: the token is its own proof.
+    Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
     """
     GetKeySet: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetKeySetRequest, _auth_pb2.GetKeySetResponse]  # type: ignore[assignment]
     """Returns the public keys that access tokens are verified with, as an RFC 7517 key set. Open to anyone."""
@@ -155,7 +155,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_pb2.VerifyTokenResponse, _abc.Awaitable[_auth_pb2.VerifyTokenResponse]]:
         """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
 
-        Fails with TOKEN_INVALID and TOKEN_EXPIRED. Open to anyone: the token is its own proof.
+        Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
         """
 
     @_abc_1.abstractmethod
