@@ -11,6 +11,7 @@ from gateway.errors import RemoteError
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceStub
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
     from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceAsyncStub
     from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
+    from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceAsyncStub
     from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
     from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
     from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceAsyncStub
@@ -34,6 +36,7 @@ class Services:
 
     auth: "AuthServiceAsyncStub"
     api_keys: "ApiKeysServiceAsyncStub"
+    second_factor: "SecondFactorServiceAsyncStub"
     agent_store: "AgentStoreServiceAsyncStub"
     vector_search: "VectorSearchServiceAsyncStub"
     graph: "GraphServiceAsyncStub"
@@ -59,6 +62,7 @@ def services_on(channels: Channels, token: Token) -> Services:
     return Services(
         auth=AuthServiceStub(auth := named("auth")),
         api_keys=ApiKeysServiceStub(auth),
+        second_factor=SecondFactorServiceStub(auth),
         agent_store=AgentStoreServiceStub(named("agent_store")),
         vector_search=VectorSearchServiceStub(named("vector_search")),
         graph=GraphServiceStub(named("graph")),

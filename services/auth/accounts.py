@@ -10,10 +10,12 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from services.auth import one_time_codes
 from services.auth.audit import Entry, append
 from services.auth.origin import Origin
 from services.auth.passwords import Passwords
 from services.auth.permissions import ROLES, SERVICES
+from services.auth.second_factor import Holder, SecondFactors
 from services.auth.sessions import Issued, Member, Sessions
 from services.auth.store import accounts as rows
 from services.auth.tokens import Grant, IssuedToken, Tokens
@@ -48,9 +50,12 @@ class LoggedIn:
 class Accounts:
     """The rules of identity; every answer to a wrong secret is the same CredentialsInvalid."""
 
-    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, second_factors: SecondFactors, sessions: Sessions
+    ) -> None:
         self._database = database
         self._passwords = passwords
+        self._second_factors = second_factors
         self._sessions = sessions
 
     async def register(
@@ -70,15 +75,19 @@ class Accounts:
             issued = await self._sessions.begin(statements, owner, origin)
         return LoggedIn(User(**row), organization_id, organization, issued)
 
-    async def log_in(self, email: str, password: str, organization_id: UUID | None, origin: Origin) -> LoggedIn:
-        """Tokens for one of the user's organizations. Raises CredentialsInvalid."""
+    async def log_in(
+        self, email: str, password: str, organization_id: UUID | None, second_factor_code: str, origin: Origin
+    ) -> LoggedIn:
+        """Tokens for one of the user's organizations. Raises CredentialsInvalid, and as `passed` does."""
+        code = one_time_codes.read_if_any(second_factor_code, "second_factor_code")
         async with self._database.all_tenants(read_only=True) as statements:
             row = await rows.credentials(statements, email, organization_id)
         await self._passwords.check(password, row["password_hash"] if row else None)
         assert row is not None
         user = User(row["user_id"], row["email"], row["display_name"], row["created_at"])
         member = Member(row["organization_id"], user.user_id, ROLES[row["role"]], row["version"])
-        async with self._database.tenant(member.organization_id) as statements:
+        holder = Holder(user.user_id, member.organization_id, origin)
+        async with self._second_factors.passed(holder, code) as statements:
             issued = await self._sessions.begin(statements, member, origin)
         return LoggedIn(user, member.organization_id, row["organization_name"], issued)
 

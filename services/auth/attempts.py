@@ -40,6 +40,8 @@ class Limits:
     """By one address on all accounts. Then the same."""
     account: int = 20
     """On one account by all addresses. Then up to 30 s: a stranger can slow its owner down, and not lock them out."""
+    account_seconds: float = 30.0
+    """The longest of these pauses."""
     deeds: int = 20
     """Of what needs no secret and costs us something: registrations and unknown tokens, by one address."""
     resets: int = 3
@@ -110,7 +112,7 @@ class Attempts:
         return self._counted(
             (f"pair {address} {account}", Limit(limits.pair, 1.0, 900.0)),
             (f"address {address}", Limit(limits.address, 1.0, 900.0)),
-            (f"account {account}", Limit(limits.account, 1.0, 30.0)),
+            (f"account {account}", Limit(limits.account, 1.0, limits.account_seconds)),
         )
 
     def _counted(self, *counters: tuple[str, Limit]) -> Counted:

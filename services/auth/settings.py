@@ -26,6 +26,8 @@ class AuthSettings(ServiceSettings):
     """How long a session lives that is not used; 30 days."""
     encryption_secret: Annotated[SecretStr, Field(min_length=32)]
     """What signing keys and other secrets are encrypted with in the database; the same for all replicas."""
+    second_factor_issuer: Annotated[str, Field(min_length=1, max_length=100, pattern="^[^:]+$")] = "Neurectomy"
+    """What authenticator apps call this installation."""
     password_profile: Profile = Profile.RFC_9106_LOW_MEMORY
     password_threads: Annotated[int, Field(ge=1, le=64)] = 2
     """How many passwords are hashed at once; each takes the profile's memory."""
