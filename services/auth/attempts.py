@@ -3,12 +3,12 @@
     async with attempts.attempt(account, origin):     # raises TooManyAttempts before anything is looked at
         ...                                           # CredentialsInvalid and SecondFactorInvalid are failures
 
-The same by hand: `await attempts.check(account, origin)`, then one of `failed`, `succeeded` and `withdrawn`. An attempt is
-counted before its outcome is known, so that a thousand at once are no more than one after another.
+The same by hand: `await attempts.check(account, origin)`, then one of `failed`, `succeeded` and `withdrawn`. An attempt
+is counted before its outcome is known, so that a thousand at once are no more than one after another.
 
 An address that has logged in to an account is familiar to it: it is held up by its own failures there, and not by what
-strangers do to the account, or others behind the same address. `account` is whatever is guessed for: an e-mail address for
-passwords, `factor USER_ID` for codes. Whether it exists makes no difference.
+strangers do to the account, or others behind the same address. `account` is whatever is guessed for: an e-mail address
+for passwords, `factor USER_ID` for codes. Whether it exists makes no difference.
 """
 
 import hmac

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from services.auth import one_time_codes
 from services.auth.attempts import Attempts
 from services.auth.audit import Entry, append
+from services.auth.mail import Mail
 from services.auth.one_time_codes import Code
 from services.auth.passwords import Passwords
 from services.auth.revocations import Revocations, of_session
@@ -54,6 +55,7 @@ class Enrolments:
         keyring: Keyring,
         attempts: Attempts,
         revocations: Revocations,
+        mail: Mail,
         issuer: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -63,6 +65,7 @@ class Enrolments:
         self._keyring = keyring
         self._attempts = attempts
         self._revocations = revocations
+        self._mail = mail
         self._issuer = issuer
         self._clock = clock
 
@@ -96,6 +99,7 @@ class Enrolments:
             await rows.enable(statements, holder.user_id, self._now())
             codes = await _replace_codes(statements, holder)
             ended = await self._end_other_sessions(statements, holder)
+            await self._send(statements, holder, "second_factor_on")
             await _tell_all(statements, holder, holder.deed("second_factor.enable", sessions_ended=str(ended)))
         return codes
 
@@ -118,6 +122,7 @@ class Enrolments:
         await self._check_password(holder, account, password)
         async with self._second_factors.proved(holder, code, _enabled) as statements:
             await rows.delete(statements, holder.user_id)
+            await self._send(statements, holder, "second_factor_off")
             await _tell_all(statements, holder, holder.deed("second_factor.disable"))
 
     async def _account(self, holder: Holder) -> Row:
@@ -151,6 +156,12 @@ class Enrolments:
         for session in ended:
             await self._revocations.revoke(statements, of_session(session["organization_id"], session["session_id"]))
         return len(ended)
+
+    async def _send(self, statements: Statements, holder: Holder, template: str) -> None:
+        """Tell the user, who may not be the one who did it."""
+        account = await rows.account(statements, holder.user_id)
+        told = {"time": f"{self._now():%Y-%m-%d %H:%M} UTC", "address": holder.origin.address or "unknown"}
+        await self._mail.enqueue(statements, account["email"] if account else "", template, told)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)

@@ -48,7 +48,7 @@ class Mailer(Protocol):
     """Takes messages to where they go."""
 
     async def send(self, message: EmailMessage) -> None:
-        """Return when someone else answers for it. Raises MailRefused, and any other exception where it may yet work."""
+        """Return when someone else answers for it. Raises MailRefused, and anything else where it may yet work."""
 
 
 class Mail:

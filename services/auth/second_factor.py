@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from services.auth import one_time_codes
@@ -18,12 +18,15 @@ from services.runtime.errors import PermissionMissing, SecondFactorInvalid, Seco
 from services.runtime.postgres import Database, Row, Statements
 
 PURPOSE = "second factors"
-CODE_LIMITS = Limits(pair=5, account=10, account_seconds=900.0)
-"""Whoever tries codes has the password already. Three of a million codes are good at a time: by four guesses an hour,
-from however many addresses, one is found in ten years. The owner, at a familiar address, is not held up by them."""
-
 Expect = Callable[[Row | None], Row]
 """Returns the row of a factor or enrolment if it is as it must be; otherwise it raises what is wrong."""
+
+
+def stricter(limits: Limits) -> Limits:
+    """For codes. Whoever tries them has the password already, and three of a million are good at a time: by four guesses
+    an hour, from however many addresses, one is found in ten years. The owner, at a familiar address, is not held up.
+    """
+    return replace(limits, pair=5, account=10, account_seconds=900.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ COMMENT ON COLUMN mails.sealed IS 'Recipient, template and values, encrypted: so
 
 CREATE TABLE password_resets (
     sha256      bytea PRIMARY KEY,
-    user_id     uuid REFERENCES users,
+    user_id     uuid,
     expires_at  timestamptz NOT NULL,
     used_at     timestamptz
 );
 CREATE INDEX password_resets_user ON password_resets (user_id);
 CREATE INDEX password_resets_expiry ON password_resets (expires_at);
-COMMENT ON COLUMN password_resets.user_id IS 'Null where nobody has the address that was asked for: the same work is done for it.';
+COMMENT ON COLUMN password_resets.user_id IS 'Null where nobody has the address that was asked for: the same work is done for it, so there is no foreign key.';

@@ -134,12 +134,15 @@ class SharedCounters:
         return await self._local.do(operation, counted)
 
     async def _shared(self, operation: Operation, counted: Counted) -> float:
-        limits = [limit for _, limit in counted.counters]
-        numbers = [(limit.free, _milliseconds(limit.first_seconds), _milliseconds(limit.longest_seconds)) for limit in limits]
         keys = [counted.mark, *(key for key, _ in counted.counters)]
-        kept = (_milliseconds(KEPT_SECONDS), _milliseconds(FAMILIAR_SECONDS))
-        wait: int = await self._script(keys=keys, args=[operation, *kept, *(each for three in numbers for each in three)])
+        numbers = [number for _, limit in counted.counters for number in _numbers(limit)]
+        arguments = [operation, _milliseconds(KEPT_SECONDS), _milliseconds(FAMILIAR_SECONDS), *numbers]
+        wait: int = await self._script(keys=keys, args=arguments)
         return wait / 1_000
+
+
+def _numbers(limit: Limit) -> tuple[int, int, int]:
+    return limit.free, _milliseconds(limit.first_seconds), _milliseconds(limit.longest_seconds)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -12,12 +11,13 @@ import pytest_asyncio
 from deploy.local.stack import Stack
 from services.auth.attempts import Attempts, Limits
 from services.auth.enrolment import Enrolments
+from services.auth.mail import Mail
 from services.auth.one_time_codes import read
 from services.auth.origin import Origin
-from services.auth.passwords import Passwords, Profile
+from services.auth.passwords import HashingPool, Passwords, Profile
 from services.auth.revocations import Revocations
 from services.auth.sealing import Keyring
-from services.auth.second_factor import CODE_LIMITS, Holder, SecondFactors
+from services.auth.second_factor import Holder, SecondFactors, stricter
 from services.auth.store.attempts import LocalCounters
 from services.runtime import postgres
 from services.runtime.errors import (
@@ -34,6 +34,7 @@ from tests.conftest import Connect, Tenant, register
 from tests.services.auth.second_factors import App
 
 STEP = 30
+CODE_LIMITS = stricter(Limits())
 START = 2_000_000_010.0
 """In the middle of a time step."""
 HOME, ELSEWHERE = Origin("192.0.2.1"), Origin("198.51.100.1")
@@ -90,7 +91,7 @@ async def database(stack: Stack) -> AsyncIterator[Database]:
 @pytest.fixture(scope="module")
 def passwords() -> Iterator[Passwords]:
     """As the process hashes them."""
-    with ThreadPoolExecutor(1) as pool:
+    with HashingPool(64, 64, 64) as pool:
         yield Passwords(Profile.RFC_9106_LOW_MEMORY, pool)
 
 
@@ -102,7 +103,9 @@ async def scene(connect_as: Connect, database: Database, passwords: Passwords) -
     holder = Holder(UUID(tenant.user_id), tenant.organization_id, HOME, uuid4())
     factors = SecondFactors(database, keyring, Attempts(counters, b"key", CODE_LIMITS), clock)
     attempts = Attempts(counters, b"key", Limits())
-    enrolments = Enrolments(database, factors, passwords, keyring, attempts, Revocations(600), "Tests", clock)
+    enrolments = Enrolments(
+        database, factors, passwords, keyring, attempts, Revocations(600), Mail(keyring), "Tests", clock
+    )
     return Scene(clock, tenant, holder, factors, enrolments)
 
 
