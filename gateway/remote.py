@@ -11,16 +11,18 @@ from gateway.errors import RemoteError
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from neurectomy.auth.v1.passwords_pb2_grpc import PasswordsServiceStub
 from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceStub
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
-from services.runtime.channels import OPTIONS, Token, traced
+from services.runtime.channels import OPTIONS, Beside, Token, traced
 
 if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
     from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceAsyncStub
     from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
+    from neurectomy.auth.v1.passwords_pb2_grpc import PasswordsServiceAsyncStub
     from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceAsyncStub
     from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
     from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
@@ -36,6 +38,7 @@ class Services:
 
     auth: "AuthServiceAsyncStub"
     api_keys: "ApiKeysServiceAsyncStub"
+    passwords: "PasswordsServiceAsyncStub"
     second_factor: "SecondFactorServiceAsyncStub"
     agent_store: "AgentStoreServiceAsyncStub"
     vector_search: "VectorSearchServiceAsyncStub"
@@ -53,15 +56,16 @@ async def open_channels(targets: Mapping[str, str]) -> AsyncIterator[Channels]:
         }
 
 
-def services_on(channels: Channels, token: Token) -> Services:
-    """Stubs on the channels, whose calls carry the given token."""
+def services_on(channels: Channels, token: Token, voucher: Beside | None = None) -> Services:
+    """Stubs on the channels, whose calls carry the given token; those to auth also carry what the voucher says."""
 
-    def named(service: str) -> grpc.aio.Channel:
-        return cast(grpc.aio.Channel, _NamedChannel(traced(channels[service], token), service))
+    def named(service: str, beside: Beside | None = None) -> grpc.aio.Channel:
+        return cast(grpc.aio.Channel, _NamedChannel(traced(channels[service], token, beside), service))
 
     return Services(
-        auth=AuthServiceStub(auth := named("auth")),
+        auth=AuthServiceStub(auth := named("auth", voucher)),
         api_keys=ApiKeysServiceStub(auth),
+        passwords=PasswordsServiceStub(auth),
         second_factor=SecondFactorServiceStub(auth),
         agent_store=AgentStoreServiceStub(named("agent_store")),
         vector_search=VectorSearchServiceStub(named("vector_search")),

@@ -90,7 +90,7 @@ class Accounts:
     ) -> LoggedIn:
         """Tokens for one of the user's organizations.
 
-        Raises CredentialsInvalid, SecondFactorRequired, SecondFactorInvalid, InvalidFields, TooManyAttempts, Overloaded.
+        Raises CredentialsInvalid, InvalidFields, TooManyAttempts and Overloaded, and as `SecondFactors.passed` does.
         """
         code = one_time_codes.read_if_any(second_factor_code, "second_factor_code")
         async with self._attempts.attempt(email[: MAX_EMAIL + 1], origin):

@@ -1,4 +1,4 @@
-"""Who proves to be whom by a password: the same statements, hash and audit entry whether or not there is such a user."""
+"""Who proves to be whom by a password: the same statements, hash and audit entry for a user that there is not."""
 
 from dataclasses import dataclass
 from uuid import UUID

@@ -147,7 +147,7 @@ class Passwords:
         self._nobodys = self._hasher.hash(secrets.token_urlsafe())
 
     async def hash(self, password: str, field: str = "password") -> str:
-        """The hash to store, in PHC string format. Raises InvalidFields for a bad length, Overloaded and DeadlineExceeded."""
+        """The hash to store, in PHC format. Raises InvalidFields for a bad length, Overloaded and DeadlineExceeded."""
         normal = _normal(password)
         if not MIN_LENGTH <= len(normal) <= MAX_LENGTH:
             raise InvalidFields(**{field: f"must have {MIN_LENGTH} to {MAX_LENGTH} characters"})

@@ -23,8 +23,9 @@ Expect = Callable[[Row | None], Row]
 
 
 def stricter(limits: Limits) -> Limits:
-    """For codes. Whoever tries them has the password already, and three of a million are good at a time: by four guesses
-    an hour, from however many addresses, one is found in ten years. The owner, at a familiar address, is not held up.
+    """For codes. Whoever tries them has the password already, and three of a million are good at a time: by four
+    guesses an hour, from however many addresses, one is found in ten years. The owner, at a familiar address, is not
+    held up.
     """
     return replace(limits, pair=5, account=10, account_seconds=900.0)
 

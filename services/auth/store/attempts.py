@@ -1,5 +1,6 @@
 """Counters of attempts: in Redis, by one script, or in this process alone while Redis does not answer."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ FAMILIAR_SECONDS = 2_592_000.0
 """How long an address that has logged in is familiar."""
 MOST_KEPT = 20_000
 """Counters in memory; the least recently used make room."""
+CONNECTIONS = 16
+"""A thousand attempts at once would open as many, and be taken for Redis not answering."""
 AGAIN_SECONDS = 5.0
 """How long Redis is left alone after it did not answer: an attempt should wait for that once, not each time."""
 
@@ -58,9 +61,13 @@ class Counters(Protocol):
 class LocalCounters:
     """In memory, bounded."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST_KEPT) -> None:
         self._clock = clock
+        self._most = most
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     async def do(self, operation: Operation, counted: Counted) -> float:
         """See Counters."""
@@ -103,7 +110,7 @@ class LocalCounters:
     def _keep(self, key: str, kept: "_Kept") -> None:
         self._kept[key] = kept
         self._kept.move_to_end(key)
-        while len(self._kept) > MOST_KEPT:
+        while len(self._kept) > self._most:
             self._kept.popitem(last=False)
 
 
@@ -122,12 +129,14 @@ class SharedCounters:
         self._local = local
         self._clock = clock
         self._again = float("-inf")
+        self._connections = asyncio.Semaphore(CONNECTIONS)
 
     async def do(self, operation: Operation, counted: Counted) -> float:
         """See Counters."""
         if self._clock() >= self._again:
             try:
-                return await self._shared(operation, counted)
+                async with self._connections:
+                    return await self._shared(operation, counted)
             except StoreUnavailable as error:
                 self._again = self._clock() + AGAIN_SECONDS
                 log.warning("attempts are counted in this process alone", error=str(error))
