@@ -1,6 +1,9 @@
 """The second factor over real gRPC: how it is switched on and off, and what log-ins make of it."""
 
 import asyncio
+import email
+import email.policy
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -12,10 +15,11 @@ import pytest
 import pytest_asyncio
 
 from deploy.local.stack import Stack
-from neurectomy.auth.v1 import api_keys_pb2, auth_pb2
+from neurectomy.auth.v1 import api_keys_pb2, auth_pb2, passwords_pb2
 from neurectomy.auth.v1 import second_factor_pb2 as pb
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
+from neurectomy.auth.v1.passwords_pb2_grpc import PasswordsServiceStub
 from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceStub
 from services.runtime import postgres
 from services.runtime.postgres import Database
@@ -57,6 +61,20 @@ async def deeds(database: Database, organization_id: UUID) -> list[Any]:
              ORDER BY sequence"""
     async with database.tenant(organization_id, read_only=True) as statements:
         return await statements.fetch("SELECT audit", sql, organization_id)
+
+
+async def mails(stack: Stack, recipient: str, subject: str) -> list[str]:
+    """The texts of what was sent, once there is something."""
+    async with asyncio.timeout(60):
+        while True:
+            files = [
+                email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+                for file in stack.mail_folder.glob("*.eml")
+            ]
+            found = [each for each in files if each["To"] == recipient and subject in str(each["Subject"])]
+            if found:
+                return [str(each.get_content()) for each in found]
+            await asyncio.sleep(0.1)
 
 
 async def test_a_factor_is_off_until_the_apps_first_code(connect_as: Connect, tenant: Tenant) -> None:
@@ -201,7 +219,7 @@ async def test_switching_on_ends_the_other_sessions(connect_as: Connect, databas
     await log_in(connect_as, user.log_in(user.recovery_codes[0]))
 
 
-async def test_switching_off_takes_password_and_code(connect_as: Connect) -> None:
+async def test_switching_off_takes_password_and_code_and_is_told_by_mail(connect_as: Connect, stack: Stack) -> None:
     user = await enrolled(connect_as)
     factor, anyone = connect_as(SecondFactorServiceStub, user.tenant), connect_as(AuthServiceStub)
     good, wrong = user.recovery_codes[0], user.app.wrong_code()
@@ -212,7 +230,9 @@ async def test_switching_off_takes_password_and_code(connect_as: Connect) -> Non
     assert await refusal(disable("wrong", good)) == "CREDENTIALS_INVALID"
     assert await refusal(disable(user.tenant.password, wrong)) == "SECOND_FACTOR_INVALID"
     assert await state(connect_as, user.tenant) == (True, 10)
+    assert len(await mails(stack, user.tenant.email, "asks for a second factor now")) == 1
     await disable(user.tenant.password, good)
+    assert len(await mails(stack, user.tenant.email, "asks for no second factor any more")) == 1
     assert await state(connect_as, user.tenant) == (False, 0)
     assert await refusal(disable(user.tenant.password, good)) == "SECOND_FACTOR_MISSING"
     await anyone.LogIn(user.log_in())
@@ -221,6 +241,17 @@ async def test_switching_off_takes_password_and_code(connect_as: Connect) -> Non
     again = await enrolled(connect_as, user.tenant)
     for stale in (user.app.code(), user.recovery_codes[1]):
         assert await refusal(anyone.LogIn(again.log_in(stale))) == "SECOND_FACTOR_INVALID"
+
+
+async def test_a_reset_password_is_not_enough(connect_as: Connect, stack: Stack) -> None:
+    user, passwords = await enrolled(connect_as), connect_as(PasswordsServiceStub)
+    await passwords.RequestPasswordReset(passwords_pb2.RequestPasswordResetRequest(email=user.tenant.email))
+    (text,) = await mails(stack, user.tenant.email, "password")
+    code, new = re.findall(r"nrctmy_reset_[\w-]+", text)[0], "another one that is long enough"
+    await passwords.ResetPassword(passwords_pb2.ResetPasswordRequest(code=code, new_password=new))
+    anyone = connect_as(AuthServiceStub)
+    assert await refusal(anyone.LogIn(user.log_in("", new))) == "SECOND_FACTOR_REQUIRED"
+    await anyone.LogIn(user.log_in(user.app.code(), new))
 
 
 async def test_new_recovery_codes_replace_the_ones_before(connect_as: Connect) -> None:
