@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 
 from gateway.app import App
 from gateway.changes import Changes, connect
+from gateway.clients import Clients, voucher
 from gateway.documents import Documents
 from gateway.execution import Engine, load_schema
 from gateway.fields import SERVICE
@@ -63,12 +64,15 @@ async def main() -> None:
         schema, limits = load_schema(), settings.limits()
         operations = Operations(
             engine=Engine(schema, Documents(schema, limits, settings.document_cache_tokens), limits),
-            services=services_on(channels, anonymous.or_callers if anonymous else callers_token),
+            services=services_on(
+                channels, anonymous.or_callers if anonymous else callers_token, voucher(identity.token)
+            ),
             changes=Changes(redis, settings.max_queued_changes),
             spans=spans,
             recorded=settings.tracing == "on",
             seconds=settings.request_seconds,
             baggage=settings.carries_baggage,
+            clients=Clients(settings.trusted_proxies, settings.trusted_proxy_header),
         )
         verifier = Verifier(KeySet(auth).fetch, ApiKeys(auth).principal)
         door = Door(verifier, anonymous, settings.socket_init_seconds, settings.max_socket_operations)

@@ -33,14 +33,16 @@ from gateway.resolvers import (
     invitations,
     nodes,
     organizations,
+    passwords,
     roles,
     scalars,
+    second_factor,
     sessions,
     traces,
     vector_search,
 )
 
-AUTH = (auth, sessions, api_keys, organizations, invitations, roles, explanations)
+AUTH = (auth, passwords, second_factor, sessions, api_keys, organizations, invitations, roles, explanations)
 AREAS = (scalars, nodes, *AUTH, agent_store, vector_search, graph, traces, changes)
 MAX_COERCION_ERRORS = 10
 

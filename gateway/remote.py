@@ -22,6 +22,12 @@ from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
 from services.runtime.channels import Token, opened, traced
 from services.runtime.tls import Tls
+from neurectomy.auth.v1.passwords_pb2_grpc import PasswordsServiceStub
+from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceStub
+from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
+from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
+from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
+from services.runtime.channels import OPTIONS, Beside, Token, traced
 
 if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
@@ -33,6 +39,8 @@ if TYPE_CHECKING:
     from neurectomy.auth.v1.organizations_pb2_grpc import OrganizationsServiceAsyncStub
     from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceAsyncStub
     from neurectomy.auth.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
+    from neurectomy.auth.v1.passwords_pb2_grpc import PasswordsServiceAsyncStub
+    from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceAsyncStub
     from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
     from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
     from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceAsyncStub
@@ -53,6 +61,8 @@ class Services:
     invitations: "InvitationsServiceAsyncStub"
     explanations: "ExplanationsServiceAsyncStub"
     sessions: "SessionsServiceAsyncStub"
+    passwords: "PasswordsServiceAsyncStub"
+    second_factor: "SecondFactorServiceAsyncStub"
     agent_store: "AgentStoreServiceAsyncStub"
     vector_search: "VectorSearchServiceAsyncStub"
     graph: "GraphServiceAsyncStub"
@@ -66,14 +76,14 @@ async def open_channels(targets: Mapping[str, str], tls: Tls | None) -> AsyncIte
         yield {service: await stack.enter_async_context(opened(target, tls)) for service, target in targets.items()}
 
 
-def services_on(channels: Channels, token: Token) -> Services:
-    """Stubs on the channels, whose calls carry the given token."""
+def services_on(channels: Channels, token: Token, voucher: Beside | None = None) -> Services:
+    """Stubs on the channels, whose calls carry the given token; those to auth also carry what the voucher says."""
 
-    def named(service: str) -> grpc.aio.Channel:
-        return cast(grpc.aio.Channel, _NamedChannel(traced(channels[service], token), service))
+    def named(service: str, beside: Beside | None = None) -> grpc.aio.Channel:
+        return cast(grpc.aio.Channel, _NamedChannel(traced(channels[service], token, beside), service))
 
     return Services(
-        auth=AuthServiceStub(auth := named("auth")),
+        auth=AuthServiceStub(auth := named("auth", voucher)),
         api_keys=ApiKeysServiceStub(auth),
         organizations=OrganizationsServiceStub(auth),
         members=MembersServiceStub(auth),
@@ -81,6 +91,8 @@ def services_on(channels: Channels, token: Token) -> Services:
         invitations=InvitationsServiceStub(auth),
         explanations=ExplanationsServiceStub(auth),
         sessions=SessionsServiceStub(auth),
+        passwords=PasswordsServiceStub(auth),
+        second_factor=SecondFactorServiceStub(auth),
         agent_store=AgentStoreServiceStub(named("agent_store")),
         vector_search=VectorSearchServiceStub(named("vector_search")),
         graph=GraphServiceStub(named("graph")),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from uuid import UUID
 
 from deploy.local import graphiql, neo4j, postgres, valkey
@@ -81,6 +82,11 @@ class Addresses:
         """The user is `neo4j`, the password in `secrets`."""
         return neo4j.url(self.ports["neo4j"])
 
+    @property
+    def mail_folder(self) -> Path:
+        """Where auth writes the mails that it would send elsewhere."""
+        return self.state.path / "mail"
+
     def database_url(self, role: str) -> str:
         """The database for a role: a service's name, `neurectomy_owner` or `postgres`."""
         return postgres.url(role, self.state.secret(f"postgres.{role}"), self.ports["postgres"])
@@ -119,6 +125,8 @@ class Addresses:
                     "ENCRYPTION_SECRET": self.state.secret("encryption"),
                     "SERVICE_CREDENTIALS": json.dumps(digests),
                     "ANONYMOUS_ORGANIZATION": str(DEMO_ORGANIZATION),
+                    "MAIL_FOLDER": str(self.mail_folder),
+                    "PUBLIC_URL": self.gateway_url,
                 }
             case "agent_store":
                 return {"DATABASE_URL": self.database_url(name), "REDIS_URL": self.redis_url}

@@ -63,8 +63,10 @@ class StackOptions:
 
     @classmethod
     def for_tests(cls, state: Path, parts: Sequence[str] = tuple(NEEDS)) -> "StackOptions":
-        """On free ports."""
-        return cls(state, ports=FREE_PORTS, parts=parts)
+        """On free ports. Tests come from one address, and register and log in a lot."""
+        limits = ("ATTEMPTS_PER_ADDRESS", "DEEDS_PER_ADDRESS")
+        many = {"auth": dict.fromkeys(limits, "100000")}
+        return cls(state, ports=FREE_PORTS, parts=parts, extra_environment=many)
 
 
 class Stack(Addresses):

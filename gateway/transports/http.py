@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import orjson
 from graphql import OperationType
 
+from gateway.clients import act_for
 from gateway.errors import RequestError, error_of
 from gateway.execution import BadRequest, Parameters, Prepared, Refused
 from gateway.identity import token_of
@@ -104,6 +105,8 @@ class HttpTransport:
             token = token_of(headers.get(b"authorization"))
             prepared = self._operations.engine.prepare(parameters)
             _check_method(scope["method"], prepared)
+            if prepared.operation.type is OperationType.MUTATION:
+                act_for(self._operations.clients.of(scope))
             answer = await self._operations.run(running, prepared, token)
             return _json(200, media_type, answer.body)
         except Disconnected:

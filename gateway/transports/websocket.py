@@ -14,6 +14,7 @@ import orjson
 from graphql import OperationType
 from prometheus_client import Gauge
 
+from gateway.clients import act_for
 from gateway.errors import RemoteError, RequestError, error_of
 from gateway.execution import BadRequest, Parameters, Prepared, Refused
 from gateway.identity import Anonymous, token_of
@@ -229,6 +230,7 @@ class _Socket:
         if prepared.operation.type is OperationType.SUBSCRIPTION:
             await self._follow(operation_id, prepared)
         else:
+            act_for(self._operations.clients.of(self._scope))
             await self._run(operation_id, prepared, running)
 
     async def _follow(self, operation_id: str, prepared: Prepared) -> None:

@@ -1,7 +1,7 @@
 """The auth process."""
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 
 import grpc
 import uvloop
@@ -14,6 +14,8 @@ from neurectomy.auth.v1.members_pb2_grpc import add_MembersServiceServicer_to_se
 from neurectomy.auth.v1.organizations_pb2_grpc import add_OrganizationsServiceServicer_to_server
 from neurectomy.auth.v1.roles_pb2_grpc import add_RolesServiceServicer_to_server
 from neurectomy.auth.v1.sessions_pb2_grpc import add_SessionsServiceServicer_to_server
+from neurectomy.auth.v1.passwords_pb2_grpc import add_PasswordsServiceServicer_to_server
+from neurectomy.auth.v1.second_factor_pb2_grpc import add_SecondFactorServiceServicer_to_server
 from services.auth import signing_keys
 from services.auth.accounts import Accounts, Identities
 from services.auth.api_keys import ApiKeys
@@ -44,6 +46,25 @@ from services.auth.settings import AuthSettings
 from services.auth.sweeping import Sweeping
 from services.auth.tokens import Tokens
 from services.runtime import postgres
+from services.auth.credentials import Credentials
+from services.auth.enrolment import Enrolments
+from services.auth.mail import Mail, Sending, Writer
+from services.auth.mailers import mailer_of
+from services.auth.origin import OriginScope
+from services.auth.password_changes import PasswordChanges
+from services.auth.passwords import HashingPool, Passwords
+from services.auth.revocations import Revocations
+from services.auth.sealing import Keyring
+from services.auth.second_factor import SecondFactors, stricter
+from services.auth.service.accounts import Auth
+from services.auth.service.api_keys import ApiKeysRpcs
+from services.auth.service.passwords import PasswordsRpcs
+from services.auth.service.second_factor import SecondFactorRpcs
+from services.auth.sessions import Sessions
+from services.auth.settings import AuthSettings
+from services.auth.store.attempts import LocalCounters, SharedCounters
+from services.auth.tokens import Tokens
+from services.runtime import postgres, redis
 from services.runtime.background import in_background
 from services.runtime.caller import PublicKeys, Verifier, parse_key_set
 from services.runtime.server import serve
@@ -56,11 +77,20 @@ async def main() -> None:
         database = await stack.enter_async_context(
             postgres.connect(settings.database_url.get_secret_value(), init=postgres.jsonb_as_objects)
         )
-        pool = stack.enter_context(ThreadPoolExecutor(settings.password_threads, "passwords"))
+        shared = await stack.enter_async_context(redis.connect(settings.redis_url.get_secret_value()))
+        megabytes, profile = settings.password_memory_mb, settings.password_profile
+        pool = stack.enter_context(HashingPool(megabytes, profile.megabytes, settings.password_queue))
+        keyring = Keyring(settings.encryption_secret.get_secret_value())
         tokens = Tokens(await signing_keys.load(database), settings.access_token_seconds)
         passwords = Passwords(settings.password_profile, pool)
         lifetimes = Lifetimes(settings.refresh_token_seconds, settings.session_seconds)
         sessions = Sessions(tokens, lifetimes)
+        passwords = Passwords(profile, pool)
+        counters = SharedCounters(shared, LocalCounters())
+        attempts_key = keyring.derived("attempts")
+        attempts = Attempts(counters, attempts_key, settings.limits())
+        credentials = Credentials(database, passwords, attempts)
+        sessions = Sessions(tokens, settings.refresh_token_seconds)
         identities = Identities(tokens, settings.service_credentials, settings.anonymous_organization)
         revocations = Revocations(settings.access_token_seconds)
         ending = Ending(revocations)
@@ -80,6 +110,16 @@ async def main() -> None:
         accounts = Accounts(database, passwords, sessions)
         revocations = Revocations(settings.access_token_seconds)
         invitations = Invitations(database, passwords, Attempts(), sessions, Mail())
+        second_factors = SecondFactors(database, keyring, Attempts(counters, attempts_key, stricter(settings.limits())))
+        accounts = Accounts(database, passwords, credentials, second_factors, attempts, sessions)
+        revocations, mail = Revocations(settings.access_token_seconds), Mail(keyring)
+        changes = PasswordChanges(database, passwords, credentials, attempts, revocations, mail)
+        enrolments = Enrolments(
+            database, second_factors, passwords, keyring, attempts, revocations, mail, settings.second_factor_issuer
+        )
+        if mailer := mailer_of(settings.smtp_url, settings.mail_folder):
+            writer = Writer(keyring, settings.mail_from, settings.public_url.rstrip("/"))
+            await stack.enter_async_context(in_background(Sending(database, writer, mailer).run()))
 
         def register(server: grpc.aio.Server) -> None:
             add_AuthServiceServicer_to_server(Auth(accounts, identities, database, tokens, verifier), server)
@@ -90,8 +130,10 @@ async def main() -> None:
             add_InvitationsServiceServicer_to_server(InvitationsRpcs(invitations, verifier), server)
             add_ExplanationsServiceServicer_to_server(ExplanationsRpcs(Explanations(database)), server)
             add_SessionsServiceServicer_to_server(SessionsRpcs(refreshing, open_sessions), server)
+            add_PasswordsServiceServicer_to_server(PasswordsRpcs(changes), server)
+            add_SecondFactorServiceServicer_to_server(SecondFactorRpcs(enrolments), server)
 
-        await serve("auth", settings, verifier, register)
+        await serve("auth", settings, verifier, register, scopes=[partial(OriginScope, verifier=verifier)])
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ _ASKED = (ASK_KEY, "1")
 
 Token = Callable[[], Awaitable[str | None]]
 Pairs = tuple[tuple[str, str], ...]
+Beside = Callable[[], Awaitable[Pairs]]
+"""What else a call says."""
 
 
 async def callers_token() -> str | None:
@@ -70,23 +72,27 @@ def opened(target: str, tls: Tls | None) -> AbstractAsyncContextManager[grpc.aio
     return following(target, tls, OPTIONS)
 
 
-def traced(channel: grpc.aio.Channel, token: Token) -> grpc.aio.Channel:
-    """The channel as stubs should see it: calls carry the token, the deadline and the trace."""
-    return cast(grpc.aio.Channel, _TracedChannel(channel, token))
+def traced(channel: grpc.aio.Channel, token: Token, beside: Beside | None = None) -> grpc.aio.Channel:
+    """The channel as stubs should see it: calls carry the token, the deadline and the trace.
+
+    Those that are answered once carry what is `beside`, too.
+    """
+    return cast(grpc.aio.Channel, _TracedChannel(channel, token, beside))
 
 
 class _TracedChannel:
     """What generated stubs need of a channel."""
 
-    def __init__(self, channel: grpc.aio.Channel, token: Token) -> None:
+    def __init__(self, channel: grpc.aio.Channel, token: Token, beside: Beside | None) -> None:
         self._channel = channel
         self._token = token
+        self._beside = beside
 
     def unary_unary(self, method: str, *args: Any, **options: Any) -> Any:
-        return _answered_once(self._channel.unary_unary(method, *args, **options), method, self._token)
+        return _answered_once(self._channel.unary_unary(method, *args, **options), method, self._token, self._beside)
 
     def stream_unary(self, method: str, *args: Any, **options: Any) -> Any:
-        return _answered_once(self._channel.stream_unary(method, *args, **options), method, self._token)
+        return _answered_once(self._channel.stream_unary(method, *args, **options), method, self._token, self._beside)
 
     def unary_stream(self, method: str, *args: Any, **options: Any) -> Any:
         return _answered_by_stream(self._channel.unary_stream(method, *args, **options), method, self._token)
@@ -95,12 +101,13 @@ class _TracedChannel:
         return _answered_by_stream(self._channel.stream_stream(method, *args, **options), method, self._token)
 
 
-def _answered_once(inner: Any, method: str, token: Token) -> Any:
+def _answered_once(inner: Any, method: str, token: Token, beside: Beside | None) -> Any:
     async def call(request: Any, *, timeout: float = UNARY_SECONDS) -> Any:
         span = OpenSpan(Kind.CLIENT, method)
         error: BaseException | None = None
         try:
-            rpc = inner(request, timeout=time_left(timeout), metadata=_metadata(span, await token()))
+            pairs = await beside() if beside else ()
+            rpc = inner(request, timeout=time_left(timeout), metadata=_metadata(span, await token(), pairs))
             response = await rpc
             if span.recording is not None:
                 span.child = _blob(await rpc.trailing_metadata())
@@ -193,16 +200,16 @@ class _Sent(grpc.aio.Metadata):
         return len(self._pairs)
 
 
-def _metadata(span: OpenSpan, token: str | None) -> _Sent:
+def _metadata(span: OpenSpan, token: str | None, beside: Pairs = ()) -> _Sent:
     """What is sent along: who asks, which trace it is, and that the spans are wanted back."""
-    bearer = (("authorization", f"Bearer {token}"),) if token else ()
+    said = (("authorization", f"Bearer {token}"), *beside) if token else beside
     trace = span.trace
     if trace is None:
-        return _Sent(bearer)
+        return _Sent(said)
     if span.recording is None:
-        return _Sent((*bearer, ("traceparent", traceparent(trace, trace.parent_id or 1)), *trace.carried))
+        return _Sent((*said, ("traceparent", traceparent(trace, trace.parent_id or 1)), *trace.carried))
     own = traceparent(trace, span_id(span.recording.base, span.index))
-    return _Sent((*bearer, ("traceparent", own), _ASKED, *trace.carried))
+    return _Sent((*said, ("traceparent", own), _ASKED, *trace.carried))
 
 
 def _end(span: OpenSpan, error: BaseException | None) -> None:

@@ -59,19 +59,20 @@ async def serve(
     register: Register,
     foreign: Register | None = None,
     draining: Callable[[], None] = _nothing,
+    scopes: Sequence[Scope] = (),
 ) -> None:
     """Answer calls on `settings.listen` until SIGTERM or SIGINT, then drain.
 
     `register` adds our servicer, whose every RPC must state its access rule; `foreign` adds those of other protos, such
     as OTLP, which are open to whoever reaches the port. `draining` tells streams without an end to end, so that
-    draining need not wait for them.
+    draining need not wait for them. `scopes` are a service's own, inside all others.
     """
     logs.configure(settings, service)
     warn_of_plaintext(settings, [settings.listen, settings.auth_target])
     serve_metrics(settings.metrics_port)
     with exporting(service, settings) as export, exporting_logs(service, settings):
         server = grpc.aio.server(options=[*OPTIONS, *(TLS_OPTIONS if settings.tls else ())])
-        scoped = ScopedServer(server, scopes_for(service, settings, verifier, export))
+        scoped = ScopedServer(server, scopes_for(service, settings, verifier, export, scopes))
         register(scoped)  # type: ignore[arg-type]  # it stands in for the server
         if foreign is not None:
             foreign(server)
@@ -88,7 +89,7 @@ async def serve(
 
 
 def scopes_for(
-    service: str, settings: ServiceSettings, verifier: Verifier, export: SpanExport
+    service: str, settings: ServiceSettings, verifier: Verifier, export: SpanExport, own: Sequence[Scope] = ()
 ) -> Callable[[str], Sequence[Scope]]:
     """What is around each call of a method, outermost first."""
 
@@ -103,6 +104,7 @@ def scopes_for(
             ErrorsScope,
             DeadlineScope,  # before the caller is verified, which may itself call auth
             partial(CallerScope, rule=rule, verifier=verifier),  # raises domain errors, so errors is outside it
+            *own,
         ]
 
     return scopes

@@ -39,7 +39,9 @@ class Auth(AuthServiceServicer):
 
     async def LogIn(self, request: pb.LogInRequest, context: Context) -> pb.LogInResponse:
         organization_id = messages.organization_id(request.organization_id)
-        account = await self._accounts.log_in(request.email, request.password, organization_id, origin_of(context))
+        account = await self._accounts.log_in(
+            request.email, request.password, organization_id, request.second_factor_code, origin_of(context)
+        )
         return pb.LogInResponse(**messages.logged_in(account))
 
     async def VerifyToken(self, request: pb.VerifyTokenRequest, context: Context) -> pb.VerifyTokenResponse:
