@@ -6,13 +6,13 @@ from typing import Any, NoReturn
 from uuid import UUID
 from zlib import crc32
 
-from services.agent_store import fields, pages
-from services.agent_store.fields import Rule, as_uuid, each, free_form, identifier, one_of, optional, text, uuids
 from services.agent_store.idempotency import REQUEST_ID, Request, made_before
 from services.agent_store.store import agents as rows
 from services.agent_store.store.transactions import Store
+from services.runtime import fields, pages
 from services.runtime.caller import Principal
 from services.runtime.errors import AgentNotFound, InvalidFields, StaleEtag
+from services.runtime.fields import Rule, as_uuid, each, free_form, identifier, one_of, optional, text, uuids
 from services.runtime.postgres import Row
 
 STATUSES = ("DRAFT", "ACTIVE", "PAUSED", "ARCHIVED")

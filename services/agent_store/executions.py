@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from services.agent_store import fields
-from services.agent_store.fields import Rule, free_form, identifier, number, one_of, optional, text, uuids
 from services.agent_store.idempotency import REQUEST_ID, Request, made_before
 from services.agent_store.store import executions as rows
 from services.agent_store.store.transactions import Store
+from services.runtime import fields
 from services.runtime.errors import AgentNotFound, ExecutionFinished, ExecutionNotFound, InvalidFields
+from services.runtime.fields import Rule, free_form, identifier, number, one_of, optional, text, uuids
 from services.runtime.postgres import Row
 
 SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.agent_store.fields import as_uuid, identifier, optional
 from services.agent_store.store import requests as rows
 from services.agent_store.store.transactions import Store
 from services.runtime.errors import RequestIdReused
+from services.runtime.fields import as_uuid, identifier, optional
 
 REQUEST_ID = optional(identifier)
 

@@ -12,11 +12,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from neurectomy.agent_store.v1 import agent_store_pb2 as pb
 from neurectomy.events.v1 import events_pb2
 from services.agent_store.agents import Profile, etag_of
-from services.agent_store.fields import FREE_FORM_BYTES, FREE_FORM_TOO_LARGE
 from services.agent_store.idempotency import Request
 from services.agent_store.relations import Relation
 from services.runtime.errors import InvalidFields
 from services.runtime.events import Event
+from services.runtime.fields import FREE_FORM_BYTES, FREE_FORM_TOO_LARGE
 from services.runtime.postgres import Row
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.agent_store import fields
-from services.agent_store.fields import identifier, one_of
 from services.agent_store.store import relations as rows
 from services.agent_store.store.transactions import Store
+from services.runtime import fields
 from services.runtime.errors import InvalidFields
+from services.runtime.fields import identifier, one_of
 
 MUTUAL = "COLLABORATES_WITH"
 RULES = {

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from services.agent_store import fields, pages
-from services.agent_store.fields import as_uuid, uuids
 from services.agent_store.store import agents as rows
 from services.agent_store.store.transactions import Store
+from services.runtime import fields, pages
 from services.runtime.errors import AgentNotFound
+from services.runtime.fields import as_uuid, uuids
 from services.runtime.postgres import Row
 
 HIGHEST = 2**31 - 1

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import TypeVar
 
-from services.agent_store.fields import number
 from services.runtime.errors import PageTokenInvalid
+from services.runtime.fields import number
 from services.runtime.postgres import Row
 
 DEFAULT_SIZE, MOST = 50, 1_000

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from services.agent_store import fields
-from services.agent_store.fields import Rule, each, free_form, identifier, number, one_of, optional, text
+from services.runtime import fields
 from services.runtime.errors import InvalidFields
+from services.runtime.fields import Rule, each, free_form, identifier, number, one_of, optional, text
 
 UUID = "01890a5d-ac96-774b-bcce-b302099a8057"
 CASES: list[tuple[Rule, Any, bool]] = [

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.agent_store import pages
+from services.runtime import pages
 from services.runtime.errors import PageTokenInvalid
 
 
