@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field, SecretStr, model_validator
 
 from services.auth.passwords import Profile
+from services.auth.signing_keys import Life
 from services.runtime.settings import ServiceSettings
 
 
@@ -26,9 +27,17 @@ class AuthSettings(ServiceSettings):
     """How long a session lives that is not used; 30 days."""
     encryption_secret: Annotated[SecretStr, Field(min_length=32)]
     """What signing keys and other secrets are encrypted with in the database; the same for all replicas."""
+    signing_key_days: Annotated[int, Field(ge=0, le=3_650)] = 30
+    """For how long a key signs tokens before another takes its place; 0 for as long as nobody rotates."""
+    signing_key_notice_seconds: Annotated[int, Field(ge=1, le=86_400)] = 90
+    """For how long a new key is published before it signs: longer than anyone may cache the key set."""
     password_profile: Profile = Profile.RFC_9106_LOW_MEMORY
     password_threads: Annotated[int, Field(ge=1, le=64)] = 2
     """How many passwords are hashed at once; each takes the profile's memory."""
+
+    def life_of_keys(self) -> Life:
+        """How long signing keys do what."""
+        return Life(self.access_token_seconds, self.signing_key_notice_seconds, self.signing_key_days)
 
     @model_validator(mode="after")
     def _no_anonymous_production(self) -> Self:

@@ -7,8 +7,8 @@ from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceServicer
 from services.auth.accounts import Accounts, Identities
 from services.auth.origin import origin_of
 from services.auth.service import messages
+from services.auth.signing_keys import SigningKeys
 from services.auth.store import accounts as rows
-from services.auth.tokens import Tokens
 from services.runtime.caller import Verifier, current_principal
 from services.runtime.errors import InvalidFields, UserNotFound
 from services.runtime.postgres import Database
@@ -21,12 +21,17 @@ class Auth(AuthServiceServicer):
     """See the proto for what each RPC does."""
 
     def __init__(
-        self, accounts: Accounts, identities: Identities, database: Database, tokens: Tokens, verifier: Verifier
+        self,
+        accounts: Accounts,
+        identities: Identities,
+        database: Database,
+        signing_keys: SigningKeys,
+        verifier: Verifier,
     ) -> None:
         self._accounts = accounts
         self._identities = identities
         self._database = database
-        self._tokens = tokens
+        self._signing_keys = signing_keys
         self._verifier = verifier
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
@@ -44,7 +49,7 @@ class Auth(AuthServiceServicer):
         return pb.VerifyTokenResponse(principal=messages.principal(await self._verifier.verify(request.token)))
 
     async def GetKeySet(self, request: pb.GetKeySetRequest, context: Context) -> pb.GetKeySetResponse:
-        return pb.GetKeySetResponse(json=self._tokens.key_set())
+        return pb.GetKeySetResponse(json=await self._signing_keys.key_set())
 
     async def CreateAnonymousToken(
         self, request: pb.CreateAnonymousTokenRequest, context: Context
