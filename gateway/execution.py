@@ -23,9 +23,9 @@ from gateway.errors import RequestError, format_error
 from gateway.executor import LeafExecutor, leaves_of, read_by_name
 from gateway.fields import watch_fields
 from gateway.limits import LimitExceeded, Limits
-from gateway.resolvers import agent_store, auth, changes, graph, nodes, scalars, traces, vector_search
+from gateway.resolvers import agent_store, audit, auth, changes, graph, nodes, scalars, traces, vector_search
 
-AREAS = (scalars, nodes, auth, agent_store, vector_search, graph, traces, changes)
+AREAS = (scalars, nodes, auth, audit, agent_store, vector_search, graph, traces, changes)
 MAX_COERCION_ERRORS = 10
 
 

@@ -10,6 +10,7 @@ import grpc
 from gateway.errors import RemoteError
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
+from neurectomy.auth.v1.audit_pb2_grpc import AuditServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
@@ -19,6 +20,7 @@ from services.runtime.channels import OPTIONS, Token, traced
 if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
     from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceAsyncStub
+    from neurectomy.auth.v1.audit_pb2_grpc import AuditServiceAsyncStub
     from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
     from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
     from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
@@ -34,6 +36,7 @@ class Services:
 
     auth: "AuthServiceAsyncStub"
     api_keys: "ApiKeysServiceAsyncStub"
+    audit: "AuditServiceAsyncStub"
     agent_store: "AgentStoreServiceAsyncStub"
     vector_search: "VectorSearchServiceAsyncStub"
     graph: "GraphServiceAsyncStub"
@@ -59,6 +62,7 @@ def services_on(channels: Channels, token: Token) -> Services:
     return Services(
         auth=AuthServiceStub(auth := named("auth")),
         api_keys=ApiKeysServiceStub(auth),
+        audit=AuditServiceStub(auth),
         agent_store=AgentStoreServiceStub(named("agent_store")),
         vector_search=VectorSearchServiceStub(named("vector_search")),
         graph=GraphServiceStub(named("graph")),

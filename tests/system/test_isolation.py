@@ -16,8 +16,10 @@ from google.protobuf.message import Message
 from neurectomy.agent_store.v1 import agent_store_pb2 as agent
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1 import api_keys_pb2 as keys
+from neurectomy.auth.v1 import audit_pb2 as audit
 from neurectomy.auth.v1 import auth_pb2 as auth
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
+from neurectomy.auth.v1.audit_pb2_grpc import AuditServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.graph.v1 import graph_pb2 as graph
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
@@ -102,6 +104,10 @@ Ask = Callable[[World], Message]
 
 ATTEMPTS: dict[tuple[Any, str], tuple[Ask, str]] = {
     (AuthServiceStub, "BatchGetUsers"): (lambda w: auth.BatchGetUsersRequest(ids=[w.owner_id]), NOTHING),
+    (AuditServiceStub, "ListAuditEvents"): (
+        lambda w: audit.ListAuditEventsRequest(filter=audit.AuditFilter(actor=w.owner_id)),
+        NOTHING,
+    ),
     (ApiKeysServiceStub, "CreateApiKey"): (lambda w: keys.CreateApiKeyRequest(name="mine"), NOTHING),
     (AgentStoreServiceStub, "CreateAgent"): (
         lambda w: agent.CreateAgentRequest(agent=agent.Agent(name="mine", collection_ids=[w.collection_id])),
