@@ -28,6 +28,7 @@ from neurectomy.vector_search.v1 import vector_search_pb2 as vector_pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
 from services.auth.passwords import Passwords, Profile
 from services.auth.permissions import ROLES
+from services.auth.revocations import Revocations
 from services.auth.sealing import Keyring
 from services.auth.signing_keys import SigningKeys
 from services.auth.store import accounts
@@ -161,7 +162,8 @@ async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[De
         users = await _people(database, cast)
         owner = Grant(str(users[cast["users"][0]["name"]]), "user", ROLES["owner"], DEMO_ORGANIZATION)
         tokens = Tokens([], TOKEN_SECONDS)
-        await SigningKeys(database, Keyring(stack.state.secret("encryption")), tokens).reload()
+        keyring = Keyring(stack.state.secret("encryption"))
+        await SigningKeys(database, keyring, tokens, Revocations(TOKEN_SECONDS)).reload()
         token = tokens.issue(owner).token
 
         async def owners() -> str:

@@ -13,6 +13,7 @@ from neurectomy.auth.v1.signing_keys_pb2_grpc import add_SigningKeysServiceServi
 from services.auth.accounts import Accounts, Identities
 from services.auth.api_keys import ApiKeys
 from services.auth.passwords import Passwords
+from services.auth.revocations import Revocations
 from services.auth.sealing import Keyring
 from services.auth.service.accounts import Auth
 from services.auth.service.api_keys import ApiKeysRpcs
@@ -38,7 +39,8 @@ async def main() -> None:
         pool = stack.enter_context(ThreadPoolExecutor(settings.password_threads, "passwords"))
         tokens = Tokens([], settings.access_token_seconds)
         keyring = Keyring(settings.encryption_secret.get_secret_value())
-        signing_keys = SigningKeys(database, keyring, tokens, settings.life_of_keys())
+        revocations = Revocations(settings.access_token_seconds)
+        signing_keys = SigningKeys(database, keyring, tokens, revocations, settings.life_of_keys())
         await signing_keys.load()
         await stack.enter_async_context(in_background(signing_keys.keep()))
         passwords = Passwords(settings.password_profile, pool)

@@ -60,6 +60,7 @@ class SigningKeys:
         database: Database,
         keyring: Keyring,
         tokens: Tokens,
+        revocations: Revocations,
         life: Life | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -68,7 +69,7 @@ class SigningKeys:
         self._tokens = tokens
         self._life = life or Life()
         self._clock = clock
-        self._revocations = Revocations(self._life.token_seconds, clock)
+        self._revocations = revocations
         self._reloading = asyncio.Lock()
         self._reloaded = float("-inf")
 

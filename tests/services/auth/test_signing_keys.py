@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from deploy.local.stack import Stack
 from services.auth.audit import Entry
+from services.auth.revocations import Revocations
 from services.auth.sealing import Keyring
 from services.auth.signing_keys import SLACK_SECONDS, Life, SealedOtherwise, SigningKeys
 from services.auth.tokens import Grant, Tokens
@@ -31,7 +32,7 @@ class Replica:
 
     def __init__(self, database: postgres.Database, secret: str = SECRET, life: Life = LIFE) -> None:
         self.tokens = Tokens([], life.token_seconds)
-        self.keys = SigningKeys(database, Keyring(secret), self.tokens, life)
+        self.keys = SigningKeys(database, Keyring(secret), self.tokens, Revocations(life.token_seconds), life)
 
     def signs_with(self) -> str:
         return str(jwt.get_unverified_header(self.tokens.issue(GRANT).token)["kid"])
