@@ -82,9 +82,9 @@ class SigningKeys:
             found = await self._locked(statements)
             if not any(row["state"] in PUBLISHED for row in found):
                 await self._insert(statements, "signing_key.create", OURSELVES, 0)
-            await rows.raise_token_seconds(statements, self._life.token_seconds)
             if [await self._seal(statements, row) for row in found if row["private_key"]]:
                 await self._next(statements, found, OURSELVES)
+            await rows.raise_token_seconds(statements, self._life.token_seconds)
         await self.reload()
 
     async def reload(self) -> Sequence[Row]:
@@ -92,8 +92,8 @@ class SigningKeys:
         async with self._database.all_tenants(read_only=True) as statements:
             found = await rows.select(statements, SLACK_SECONDS)
         self._reloaded = now = self._clock()
-        if published := [self._opened(row, now) for row in found if row["state"] in PUBLISHED]:
-            self._tokens.use(published)
+        if published := [row for row in found if row["state"] in PUBLISHED and row["sealed_key"]]:
+            self._tokens.use(self._opened(published, now))
         return found
 
     async def key_set(self) -> str:
@@ -112,8 +112,8 @@ class SigningKeys:
             await asyncio.sleep(RELOAD_SECONDS)
             try:
                 await self._tend(await self.reload())
-            except (DomainError, SealedOtherwise) as error:
-                log.warning("signing keys could not be kept", reason=str(error))
+            except Exception as error:  # whatever it is, keys must not stand still for good
+                log.warning("signing keys could not be kept", error=repr(error))
 
     async def rotate(self, by: Entry) -> tuple[Row, bool]:
         """The key that signs next, and whether it was made now. One that waits already is the answer, too."""
@@ -157,23 +157,30 @@ class SigningKeys:
     async def _insert(self, statements: Statements, action: str, by: Entry, signs_in: int) -> None:
         new = SigningKey.generate()
         sealed = self._keyring.sealed(new.private_bytes(), PURPOSE, new.key_id)
-        token_seconds = self._life.token_seconds
-        await rows.insert(statements, new.key_id, sealed, new.public_bytes(), token_seconds, signs_in)
+        await rows.insert(statements, new.key_id, sealed, self._life.token_seconds, signs_in)
         await _note(statements, by, action, new.key_id)
 
     async def _seal(self, statements: Statements, row: Row) -> str:
         key = SigningKey.of_pem(row["key_id"], row["private_key"])
         sealed = self._keyring.sealed(key.private_bytes(), PURPOSE, key.key_id)
-        await rows.seal(statements, key.key_id, sealed, key.public_bytes())
+        await rows.seal(statements, key.key_id, sealed)
         await _note(statements, OURSELVES, "signing_key.seal", key.key_id)
         return key.key_id
 
-    def _opened(self, row: Row, now: float) -> SigningKey:
+    def _opened(self, published: Sequence[Row], now: float) -> Sequence[SigningKey]:
+        """Those that were sealed by us: one that was not, among others, was put there by someone else."""
+        keys = [key for row in published if (key := self._key(row, now))]
+        if not keys:
+            raise SealedOtherwise(published[0]["key_id"])
+        return keys
+
+    def _key(self, row: Row, now: float) -> SigningKey | None:
         key_id = row["key_id"]
         try:
             private = self._keyring.opened(row["sealed_key"], PURPOSE, key_id)
-        except InvalidTag as error:
-            raise SealedOtherwise(key_id) from error
+        except InvalidTag:
+            log.error("a signing key does not open", key_id=key_id)
+            return None
         return SigningKey.of_bytes(key_id, private, now + row["signs_in"])
 
     async def _tend(self, found: Sequence[Row]) -> None:

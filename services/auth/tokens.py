@@ -67,10 +67,6 @@ class SigningKey:
         """32 bytes, to be sealed."""
         return self.private.private_bytes_raw()
 
-    def public_bytes(self) -> bytes:
-        """32 bytes."""
-        return self.private.public_key().public_bytes_raw()
-
     def jwk(self) -> dict[str, Any]:
         """The public half, as an RFC 7517 key."""
         public = OKPAlgorithm.to_jwk(self.private.public_key(), as_dict=True)

@@ -3,11 +3,12 @@
 ALTER TABLE signing_keys
     ALTER COLUMN private_key DROP NOT NULL,
     ADD COLUMN sealed_key     bytea,
-    ADD COLUMN public_key     bytea,
     ADD COLUMN signs_at       timestamptz NOT NULL DEFAULT now(),
     ADD COLUMN token_seconds  integer NOT NULL DEFAULT 3600,
     ADD COLUMN revoked_at     timestamptz;
 UPDATE signing_keys SET signs_at = created_at;
+-- What lies open from before is sealed; nothing else may: whoever could write here could plant a key that would be sealed, too.
+ALTER TABLE signing_keys ADD CONSTRAINT signing_keys_sealed CHECK (private_key IS NULL) NOT VALID;
 COMMENT ON COLUMN signing_keys.private_key IS 'PEM of before keys were sealed; the service seals it at its next start.';
 COMMENT ON COLUMN signing_keys.token_seconds IS 'How long the longest-lived token may live that the key signs.';
 

@@ -26,11 +26,11 @@ ORDER BY signs_at, key_id
 """
 
 INSERT = """
-INSERT INTO signing_keys (key_id, sealed_key, public_key, token_seconds, signs_at)
-VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5))
+INSERT INTO signing_keys (key_id, sealed_key, token_seconds, signs_at)
+VALUES ($1, $2, $3, now() + make_interval(secs => $4))
 """
 
-SEAL = "UPDATE signing_keys SET sealed_key = $2, public_key = $3, private_key = NULL WHERE key_id = $1"
+SEAL = "UPDATE signing_keys SET sealed_key = $2, private_key = NULL WHERE key_id = $1"
 
 LENGTHEN = "UPDATE signing_keys SET token_seconds = $1 WHERE token_seconds < $1"
 
@@ -54,9 +54,9 @@ async def insert(statements: Statements, *values: object) -> None:
     await statements.execute("INSERT signing_key", INSERT, *values)
 
 
-async def seal(statements: Statements, key_id: str, sealed_key: bytes, public_key: bytes) -> None:
+async def seal(statements: Statements, key_id: str, sealed_key: bytes) -> None:
     """Keep what was kept openly sealed instead."""
-    await statements.execute("UPDATE signing_key", SEAL, key_id, sealed_key, public_key)
+    await statements.execute("UPDATE signing_key", SEAL, key_id, sealed_key)
 
 
 async def raise_token_seconds(statements: Statements, seconds: int) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
+import asyncpg
 import jwt
 import pytest
 import pytest_asyncio
@@ -68,6 +69,10 @@ class World:
         return [row["action"] for row in rows]
 
 
+def _pem(private: Ed25519PrivateKey) -> str:
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(stack: Stack) -> AsyncIterator[World]:
     async with AsyncExitStack() as resources:
@@ -90,7 +95,21 @@ async def test_no_private_half_lies_in_the_database(world: World) -> None:
     (key,) = replica.tokens._keys
     assert row["private_key"] is None
     assert key.private_bytes() not in row["sealed_key"]
-    assert row["public_key"] == key.public_bytes()
+
+
+async def test_whoever_writes_to_the_database_cannot_plant_a_key(world: World) -> None:
+    replica = await world.replica()
+    first = await replica.published()
+    pem = _pem(Ed25519PrivateKey.generate())
+    insert = "INSERT INTO signing_keys (key_id, private_key) VALUES ('planted', $1)"
+    async with world.database.all_tenants() as statements:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await statements.execute("plant", insert, pem)
+    forged = Keyring("guess" * 8).sealed(Ed25519PrivateKey.generate().private_bytes_raw(), "signing key", "planted")
+    async with world.own.superuser() as connection:
+        await connection.execute("INSERT INTO signing_keys (key_id, sealed_key) VALUES ('planted', $1)", forged)
+    assert await replica.published() == await (await world.replica()).published() == first
+    assert replica.signs_with() == first[0]
 
 
 async def test_a_new_key_is_published_before_it_signs_and_the_old_one_stays_as_long_as_its_tokens(world: World) -> None:
@@ -210,11 +229,10 @@ async def test_deleted_rows_are_made_anew(world: World) -> None:
 
 async def test_the_upgrade_seals_what_lay_open_logs_nobody_out_and_gets_rid_of_it(stack: Stack) -> None:
     private = Ed25519PrivateKey.generate()
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     token = jwt.encode({"sub": "someone"}, private, "EdDSA", {"kid": "old"})
     async with own_database(stack, up_to="0003") as own:
         async with own.superuser() as connection:
-            await connection.execute("INSERT INTO signing_keys (key_id, private_key) VALUES ('old', $1)", pem)
+            await connection.execute("INSERT INTO signing_keys (key_id, private_key) VALUES ('old', $1)", _pem(private))
         await own.migrate()
         async with postgres.connect(own.url(), init=postgres.jsonb_as_objects) as database:
             replicas = [Replica(database), Replica(database)]
