@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.auth import commands as auth
 from deploy.local.failure import StackError
 from deploy.local.state import State
 from deploy.terminal import DEFAULT_STATE, StateFolder, console, told_plainly
@@ -82,6 +83,8 @@ def seed(state: StateFolder = DEFAULT_STATE) -> None:
 
 
 app.add_typer(traces.app)
+app.add_typer(auth.keys, name="keys")
+app.add_typer(auth.audit, name="audit")
 
 
 def wait_until_ended(folder: State) -> None:

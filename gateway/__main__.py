@@ -13,6 +13,7 @@ from gateway.documents import Documents
 from gateway.execution import Engine, load_schema
 from gateway.fields import SERVICE
 from gateway.identity import Anonymous
+from gateway.key_set import KeySetPage
 from gateway.metrics import HttpMetrics
 from gateway.operations import Operations
 from gateway.pages import pages
@@ -83,7 +84,7 @@ async def main() -> None:
         app = App(
             HttpTransport(operations, limits.body_bytes),
             websocket,
-            pages(readiness, settings.graphiql_assets),
+            pages(readiness, KeySetPage(services_on(channels, no_token).auth), settings.graphiql_assets),
             metrics,
             settings.graphiql_assets is not None,
         )

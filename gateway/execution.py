@@ -26,6 +26,7 @@ from gateway.limits import LimitExceeded, Limits
 from gateway.resolvers import (
     agent_store,
     api_keys,
+    audit,
     auth,
     changes,
     explanations,
@@ -42,7 +43,7 @@ from gateway.resolvers import (
     vector_search,
 )
 
-AUTH = (auth, passwords, second_factor, sessions, api_keys, organizations, invitations, roles, explanations)
+AUTH = (auth, passwords, second_factor, sessions, api_keys, organizations, invitations, roles, explanations, audit)
 AREAS = (scalars, nodes, *AUTH, agent_store, vector_search, graph, traces, changes)
 MAX_COERCION_ERRORS = 10
 

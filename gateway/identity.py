@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 RENEW_SECONDS = 60.0
 """How long before its end a token is replaced."""
+KEPT_SECONDS = 60.0
+"""How long it is kept at most: the key that it was signed with may be revoked."""
 
 
 class Anonymous:
@@ -34,7 +36,7 @@ class Anonymous:
             if self._clock() >= self._renew:
                 answer = await self._auth.CreateAnonymousToken(auth_pb2.CreateAnonymousTokenRequest())
                 self._token = answer.access_token.token
-                self._renew = answer.access_token.expire_time.seconds - RENEW_SECONDS
+                self._renew = min(answer.access_token.expire_time.seconds - RENEW_SECONDS, self._clock() + KEPT_SECONDS)
         return self._token
 
     async def or_callers(self) -> str | None:

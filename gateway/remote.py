@@ -10,6 +10,7 @@ import grpc
 from gateway.errors import RemoteError
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
+from neurectomy.auth.v1.audit_pb2_grpc import AuditServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.auth.v1.explanations_pb2_grpc import ExplanationsServiceStub
 from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceStub
@@ -32,6 +33,7 @@ from services.runtime.channels import OPTIONS, Beside, Token, traced
 if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
     from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceAsyncStub
+    from neurectomy.auth.v1.audit_pb2_grpc import AuditServiceAsyncStub
     from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
     from neurectomy.auth.v1.explanations_pb2_grpc import ExplanationsServiceAsyncStub
     from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceAsyncStub
@@ -63,6 +65,7 @@ class Services:
     sessions: "SessionsServiceAsyncStub"
     passwords: "PasswordsServiceAsyncStub"
     second_factor: "SecondFactorServiceAsyncStub"
+    audit: "AuditServiceAsyncStub"
     agent_store: "AgentStoreServiceAsyncStub"
     vector_search: "VectorSearchServiceAsyncStub"
     graph: "GraphServiceAsyncStub"
@@ -93,6 +96,7 @@ def services_on(channels: Channels, token: Token, voucher: Beside | None = None)
         sessions=SessionsServiceStub(auth),
         passwords=PasswordsServiceStub(auth),
         second_factor=SecondFactorServiceStub(auth),
+        audit=AuditServiceStub(auth),
         agent_store=AgentStoreServiceStub(named("agent_store")),
         vector_search=VectorSearchServiceStub(named("vector_search")),
         graph=GraphServiceStub(named("graph")),

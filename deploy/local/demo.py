@@ -27,7 +27,9 @@ from neurectomy.vector_search.v1 import vector_search_pb2 as vector_pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
 from services.auth.passwords import HashingPool, Passwords, Profile
 from services.auth.permissions import ROLES
-from services.auth.signing_keys import load as load_keys
+from services.auth.revocations import Revocations
+from services.auth.sealing import Keyring
+from services.auth.signing_keys import SigningKeys
 from services.auth.store import accounts
 from services.auth.tokens import Grant, Tokens
 from services.runtime import channels, postgres
@@ -158,7 +160,10 @@ async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[De
         database = await resources.enter_async_context(postgres.connect(stack.database_url("auth"), max_size=5))
         users = await _people(database, cast)
         owner = Grant(str(users[cast["users"][0]["name"]]), "user", ROLES["owner"], DEMO_ORGANIZATION)
-        token = Tokens(await load_keys(database), TOKEN_SECONDS).issue(owner).token
+        tokens = Tokens([], TOKEN_SECONDS)
+        keyring = Keyring(stack.state.secret("encryption"))
+        await SigningKeys(database, keyring, tokens, Revocations(TOKEN_SECONDS)).reload()
+        token = tokens.issue(owner).token
 
         async def owners() -> str:
             return token

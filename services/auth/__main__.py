@@ -7,6 +7,7 @@ import grpc
 import uvloop
 
 from neurectomy.auth.v1.api_keys_pb2_grpc import add_ApiKeysServiceServicer_to_server
+from neurectomy.auth.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from neurectomy.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from neurectomy.auth.v1.explanations_pb2_grpc import add_ExplanationsServiceServicer_to_server
 from neurectomy.auth.v1.invitations_pb2_grpc import add_InvitationsServiceServicer_to_server
@@ -17,6 +18,7 @@ from neurectomy.auth.v1.sessions_pb2_grpc import add_SessionsServiceServicer_to_
 from neurectomy.auth.v1.passwords_pb2_grpc import add_PasswordsServiceServicer_to_server
 from neurectomy.auth.v1.second_factor_pb2_grpc import add_SecondFactorServiceServicer_to_server
 from services.auth import signing_keys
+from neurectomy.auth.v1.signing_keys_pb2_grpc import add_SigningKeysServiceServicer_to_server
 from services.auth.accounts import Accounts, Identities
 from services.auth.api_keys import ApiKeys
 from services.auth.attempts import Attempts
@@ -65,6 +67,17 @@ from services.auth.settings import AuthSettings
 from services.auth.store.attempts import LocalCounters, SharedCounters
 from services.auth.tokens import Tokens
 from services.runtime import postgres, redis
+from services.auth.revocations import Revocations
+from services.auth.sealing import Keyring
+from services.auth.service.accounts import Auth
+from services.auth.service.api_keys import ApiKeysRpcs
+from services.auth.service.audit import AuditRpcs
+from services.auth.service.signing_keys import SigningKeysRpcs
+from services.auth.sessions import Sessions
+from services.auth.settings import AuthSettings
+from services.auth.signing_keys import SigningKeys
+from services.auth.tokens import Tokens
+from services.runtime import postgres
 from services.runtime.background import in_background
 from services.runtime.caller import PublicKeys, Verifier, parse_key_set
 from services.runtime.server import serve
@@ -82,6 +95,13 @@ async def main() -> None:
         pool = stack.enter_context(HashingPool(megabytes, profile.megabytes, settings.password_queue))
         keyring = Keyring(settings.encryption_secret.get_secret_value())
         tokens = Tokens(await signing_keys.load(database), settings.access_token_seconds)
+        pool = stack.enter_context(ThreadPoolExecutor(settings.password_threads, "passwords"))
+        tokens = Tokens([], settings.access_token_seconds)
+        keyring = Keyring(settings.encryption_secret.get_secret_value())
+        revocations = Revocations(settings.access_token_seconds)
+        signing_keys = SigningKeys(database, keyring, tokens, revocations, settings.life_of_keys())
+        await signing_keys.load()
+        await stack.enter_async_context(in_background(signing_keys.keep()))
         passwords = Passwords(settings.password_profile, pool)
         lifetimes = Lifetimes(settings.refresh_token_seconds, settings.session_seconds)
         sessions = Sessions(tokens, lifetimes)
@@ -104,7 +124,7 @@ async def main() -> None:
         api_keys = ApiKeys(database, revocations, uses)
 
         async def own_keys() -> PublicKeys:
-            return parse_key_set(tokens.key_set())
+            return parse_key_set(await signing_keys.key_set())
 
         verifier = Verifier(own_keys, api_keys.principal)
         accounts = Accounts(database, passwords, sessions)
@@ -122,7 +142,7 @@ async def main() -> None:
             await stack.enter_async_context(in_background(Sending(database, writer, mailer).run()))
 
         def register(server: grpc.aio.Server) -> None:
-            add_AuthServiceServicer_to_server(Auth(accounts, identities, database, tokens, verifier), server)
+            add_AuthServiceServicer_to_server(Auth(accounts, identities, database, signing_keys, verifier), server)
             add_ApiKeysServiceServicer_to_server(ApiKeysRpcs(api_keys), server)
             add_OrganizationsServiceServicer_to_server(OrganizationsRpcs(Organizations(database)), server)
             add_MembersServiceServicer_to_server(MembersRpcs(Members(database, revocations)), server)
@@ -132,6 +152,8 @@ async def main() -> None:
             add_SessionsServiceServicer_to_server(SessionsRpcs(refreshing, open_sessions), server)
             add_PasswordsServiceServicer_to_server(PasswordsRpcs(changes), server)
             add_SecondFactorServiceServicer_to_server(SecondFactorRpcs(enrolments), server)
+            add_SigningKeysServiceServicer_to_server(SigningKeysRpcs(signing_keys), server)
+            add_AuditServiceServicer_to_server(AuditRpcs(database), server)
 
         await serve("auth", settings, verifier, register, scopes=[partial(OriginScope, verifier=verifier)])
 

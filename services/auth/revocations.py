@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+from services.auth.audit import INSTALLATION
 from services.auth.store import revocations as rows
 from services.runtime.postgres import Statements
 
@@ -13,7 +14,7 @@ from services.runtime.postgres import Statements
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """`session`: tokens with that `sid`. `member`, key `ORGANIZATION/USER`: tokens with a `ver` below `version`.
-    `api_key`: what is remembered of that key."""
+    `api_key`: what is remembered of that key. `signing_key`: tokens with that `kid`."""
 
     kind: str
     key: str
@@ -34,6 +35,11 @@ def of_member(organization_id: UUID, user_id: UUID, version: int) -> Revocation:
 def of_api_key(organization_id: UUID, api_key_id: UUID) -> Revocation:
     """A key must be looked up again."""
     return Revocation("api_key", str(api_key_id), organization_id)
+
+
+def of_signing_key(key_id: str) -> Revocation:
+    """No token of this key is good any more, whosever it is."""
+    return Revocation("signing_key", key_id, INSTALLATION)
 
 
 class Revocations:

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from services.auth.attempts import Limits
 from services.auth.mailers import checked
 from services.auth.passwords import Profile
+from services.auth.signing_keys import Life
 from services.runtime.settings import ServiceSettings
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -37,6 +38,10 @@ class AuthSettings(ServiceSettings):
     """What signing keys and other secrets are encrypted with in the database; the same for all replicas."""
     second_factor_issuer: Annotated[str, Field(min_length=1, max_length=100, pattern="^[^:]+$")] = "Neurectomy"
     """What authenticator apps call this installation."""
+    signing_key_days: Annotated[int, Field(ge=0, le=3_650)] = 30
+    """For how long a key signs tokens before another takes its place; 0 for as long as nobody rotates."""
+    signing_key_notice_seconds: Annotated[int, Field(ge=1, le=86_400)] = 90
+    """For how long a new key is published before it signs: longer than anyone may cache the key set."""
     password_profile: Profile = Profile.RFC_9106_LOW_MEMORY
     password_memory_mb: Annotated[int, Field(ge=1, le=1_048_576)] = 256
     """What hashes may take together; so many are computed at once as fit in. At least one of the profile must."""
@@ -61,6 +66,10 @@ class AuthSettings(ServiceSettings):
     mail_from: str = "Neurectomy <neurectomy@localhost>"
     public_url: str = "http://127.0.0.1:4000"
     """Where users find the front end: what links in mails begin with."""
+
+    def life_of_keys(self) -> Life:
+        """How long signing keys do what."""
+        return Life(self.access_token_seconds, self.signing_key_notice_seconds, self.signing_key_days)
 
     @model_validator(mode="after")
     def _no_anonymous_production(self) -> Self:

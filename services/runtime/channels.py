@@ -28,6 +28,8 @@ from services.runtime.trace_context import traceparent
 UNARY_SECONDS = 30.0
 """How long a call without a deadline of its own may take."""
 RENEW_SECONDS = 60.0
+KEPT_SECONDS = 60.0
+"""How long a token is kept at most: the key that it was signed with may be revoked, and then work must go on."""
 _ASKED = (ASK_KEY, "1")
 
 Token = Callable[[], Awaitable[str | None]]
@@ -268,7 +270,7 @@ def _principal(message: auth_pb2.Principal) -> Principal:
 
 
 class ServiceIdentity:
-    """A service's own token, for work that no caller asked for; renewed a minute before its end."""
+    """A service's own token, for work that no caller asked for; renewed each minute, and a minute before its end."""
 
     def __init__(self, channel: grpc.aio.Channel, service: str, secret: str) -> None:
         self._auth = AuthServiceStub(channel)
@@ -283,7 +285,7 @@ class ServiceIdentity:
             if time.time() >= self._renew:
                 answer = await self._auth.CreateServiceToken(self._request)
                 self._token = answer.access_token.token
-                self._renew = answer.access_token.expire_time.seconds - RENEW_SECONDS
+                self._renew = min(answer.access_token.expire_time.seconds - RENEW_SECONDS, time.time() + KEPT_SECONDS)
         return self._token
 
 

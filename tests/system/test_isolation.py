@@ -16,12 +16,14 @@ from google.protobuf.message import Message
 from neurectomy.agent_store.v1 import agent_store_pb2 as agent
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1 import api_keys_pb2 as keys
+from neurectomy.auth.v1 import audit_pb2 as audit
 from neurectomy.auth.v1 import auth_pb2 as auth
 from neurectomy.auth.v1 import invitations_pb2 as invitations
 from neurectomy.auth.v1 import members_pb2 as members
 from neurectomy.auth.v1 import organizations_pb2 as organizations
 from neurectomy.auth.v1 import roles_pb2 as roles
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
+from neurectomy.auth.v1.audit_pb2_grpc import AuditServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceStub
 from neurectomy.auth.v1.members_pb2_grpc import MembersServiceStub
@@ -120,6 +122,10 @@ Ask = Callable[[World], Message]
 
 ATTEMPTS: dict[tuple[Any, str], tuple[Ask, str]] = {
     (AuthServiceStub, "BatchGetUsers"): (lambda w: auth.BatchGetUsersRequest(ids=[w.owner_id]), NOTHING),
+    (AuditServiceStub, "ListAuditEvents"): (
+        lambda w: audit.ListAuditEventsRequest(filter=audit.AuditFilter(actor=w.owner_id)),
+        NOTHING,
+    ),
     (ApiKeysServiceStub, "CreateApiKey"): (lambda w: keys.CreateApiKeyRequest(name="mine"), NOTHING),
     (OrganizationsServiceStub, "UpdateOrganization"): (
         lambda w: organizations.UpdateOrganizationRequest(name="mine"),

@@ -8,6 +8,7 @@ from services.auth import roles
 from services.auth.accounts import Accounts, Identities
 from services.auth.origin import origin_of
 from services.auth.service import messages
+from services.auth.signing_keys import SigningKeys
 from services.auth.store import accounts as rows
 from services.auth.store import memberships
 from services.auth.tokens import Tokens
@@ -23,12 +24,17 @@ class Auth(AuthServiceServicer):
     """See the proto for what each RPC does."""
 
     def __init__(
-        self, accounts: Accounts, identities: Identities, database: Database, tokens: Tokens, verifier: Verifier
+        self,
+        accounts: Accounts,
+        identities: Identities,
+        database: Database,
+        signing_keys: SigningKeys,
+        verifier: Verifier,
     ) -> None:
         self._accounts = accounts
         self._identities = identities
         self._database = database
-        self._tokens = tokens
+        self._signing_keys = signing_keys
         self._verifier = verifier
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
@@ -48,7 +54,7 @@ class Auth(AuthServiceServicer):
         return pb.VerifyTokenResponse(principal=messages.principal(await self._verifier.verify(request.token)))
 
     async def GetKeySet(self, request: pb.GetKeySetRequest, context: Context) -> pb.GetKeySetResponse:
-        return pb.GetKeySetResponse(json=self._tokens.key_set())
+        return pb.GetKeySetResponse(json=await self._signing_keys.key_set())
 
     async def CreateAnonymousToken(
         self, request: pb.CreateAnonymousTokenRequest, context: Context

@@ -1,0 +1,69 @@
+"""The audit log: what the auth service answers to those who may read it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from ariadne import ObjectType, QueryType
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.context import Info, page_size
+from gateway.resolvers.agent_store import PageInfo
+from gateway.resolvers.auth import users
+from gateway.resolvers.messages import null_when_empty
+from neurectomy.auth.v1 import audit_pb2 as pb
+
+query, event = QueryType(), ObjectType("AuditEvent")
+bindables = [query, event]
+
+null_when_empty(event, "actor", "target", "address")
+
+
+class Edge(NamedTuple):
+    """An event in its place in the log."""
+
+    cursor: str
+    node: pb.AuditEvent
+
+
+class Connection(NamedTuple):
+    """A page of events."""
+
+    nodes: Sequence[pb.AuditEvent]
+    edges: Sequence[Edge]
+    page_info: PageInfo
+
+
+@query.field("auditEvents")
+async def audit_events(
+    _: None, info: Info, first: int, after: str | None = None, filter: Mapping[str, Any] | None = None
+) -> Connection:
+    wanted = _filter(filter or {})
+    request = pb.ListAuditEventsRequest(page_size=page_size(first), page_token=after or "", filter=wanted)
+    page = await info.context.services.audit.ListAuditEvents(request)
+    cursors = page.page_tokens
+    edges = [Edge(cursor, node) for cursor, node in zip(cursors, page.events, strict=True)]
+    start, end = (cursors[0], cursors[-1]) if cursors else (None, None)
+    return Connection(page.events, edges, PageInfo(bool(page.next_page_token), after is not None, start, end))
+
+
+@event.field("user")
+def user(source: pb.AuditEvent, info: Info) -> Any:
+    return info.context.load(users, source.actor) if source.actor_type == "user" else None
+
+
+def _filter(given: Mapping[str, Any]) -> pb.AuditFilter:
+    return pb.AuditFilter(
+        actions=given.get("actions") or (),
+        actor=given.get("actor") or "",
+        start_time=_timestamp(given.get("start_time")),
+        end_time=_timestamp(given.get("end_time")),
+    )
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp
