@@ -94,6 +94,7 @@ class Addresses:
             "LOG_LEVEL": "info",
             "LOG_FORMAT": "json",
             "AUTH_TARGET": self.targets["auth"],
+            "REDIS_URL": self.redis_url,
             "SERVICE_SECRET": self.secrets.services[name],
             "TRACES_ENDPOINT": f"http://{self.targets['traces']}",
         }
@@ -105,14 +106,11 @@ class Addresses:
                 digests = {identity: hashlib.sha256(secret.encode()).hexdigest() for identity, secret in secrets}
                 return {
                     "DATABASE_URL": self.database_url(name),
-                    "REDIS_URL": self.redis_url,
                     "ENCRYPTION_SECRET": self.state.secret("encryption"),
                     "SERVICE_CREDENTIALS": json.dumps(digests),
                     "ANONYMOUS_ORGANIZATION": str(DEMO_ORGANIZATION),
                 }
-            case "agent_store":
-                return {"DATABASE_URL": self.database_url(name), "REDIS_URL": self.redis_url}
-            case "vector_search":
+            case "agent_store" | "vector_search":
                 return {"DATABASE_URL": self.database_url(name)}
             case "graph":
                 return {
@@ -127,7 +125,7 @@ class Addresses:
             case "gateway":
                 targets = {f"{service.upper()}_TARGET": target for service, target in self.targets.items()}
                 page = {"GRAPHIQL_ASSETS": str(graphiql.page())}
-                return {**targets, **page, "REDIS_URL": self.redis_url, "ANONYMOUS_ACCESS": "true"}
+                return {**targets, **page, "ANONYMOUS_ACCESS": "true"}
             case _:
                 return {}
 

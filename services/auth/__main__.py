@@ -12,15 +12,20 @@ from services.auth import signing_keys
 from services.auth.accounts import Accounts, Identities
 from services.auth.api_keys import ApiKeys
 from services.auth.passwords import Passwords
+from services.auth.relay import Relay
 from services.auth.service.accounts import Auth
 from services.auth.service.api_keys import ApiKeysRpcs
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
+from services.auth.standing import Standing
 from services.auth.tokens import Tokens
-from services.runtime import postgres
-from services.runtime.caller import PublicKeys, Verifier, parse_key_set
+from services.auth.told import Told
+from services.runtime import postgres, redis
+from services.runtime.events import Wake
 from services.runtime.server import serve
 from services.runtime.settings import load
+from services.runtime.verification import PublicKeys, parse_key_set
+from services.runtime.verifier import Verifier
 
 
 async def main() -> None:
@@ -39,7 +44,10 @@ async def main() -> None:
         async def own_keys() -> PublicKeys:
             return parse_key_set(tokens.key_set())
 
-        verifier = Verifier(own_keys, api_keys.principal)
+        verifier = Verifier(own_keys, Standing(database).check, api_keys.principal)
+        told = Told(await stack.enter_async_context(redis.connect(settings.redis_url.get_secret_value())))
+        wake = Wake()  # for Revocations(settings.access_token_seconds, wake=wake)
+        await stack.enter_async_context(Relay(database, verifier, told, wake).running())
         accounts = Accounts(database, passwords, sessions)
 
         def register(server: grpc.aio.Server) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.algorithms import OKPAlgorithm
 from uuid_utils.compat import uuid7
 
-from services.runtime.caller import ALGORITHM, AUDIENCE, ISSUER
+from services.runtime.verification import ALGORITHM, AUDIENCE, ISSUER
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,8 @@ class ServiceSettings(Settings):
     """Where the auth service listens, as a gRPC target such as `dns:///auth:50051`."""
     service_secret: SecretStr
     """What this service proves its own identity with, for work that no caller asked for."""
+    redis_url: SecretStr | None = None
+    """redis://host:6379/0, where revocations are heard of; without it auth is asked about each token every 30 s."""
 
 
 S = TypeVar("S", bound=Settings)

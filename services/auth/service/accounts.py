@@ -9,10 +9,11 @@ from services.auth.origin import origin_of
 from services.auth.service import messages
 from services.auth.store import accounts as rows
 from services.auth.tokens import Tokens
-from services.runtime.caller import Verifier, current_principal
+from services.runtime.caller import current_principal
 from services.runtime.errors import InvalidFields, UserNotFound
 from services.runtime.postgres import Database
 from services.runtime.scopes import Context
+from services.runtime.verifier import Verifier
 
 MAX_IDS = 1_000
 
@@ -41,7 +42,7 @@ class Auth(AuthServiceServicer):
         return pb.LogInResponse(**messages.logged_in(account))
 
     async def VerifyToken(self, request: pb.VerifyTokenRequest, context: Context) -> pb.VerifyTokenResponse:
-        return pb.VerifyTokenResponse(principal=messages.principal(await self._verifier.verify(request.token)))
+        return pb.VerifyTokenResponse(principal=messages.principal(await self._verifier.prove(request.token)))
 
     async def GetKeySet(self, request: pb.GetKeySetRequest, context: Context) -> pb.GetKeySetResponse:
         return pb.GetKeySetResponse(json=self._tokens.key_set())
