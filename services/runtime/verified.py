@@ -5,6 +5,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from services.runtime.caller import Principal
+from services.runtime.errors import TokenInvalid
 
 SIZE = 10_000
 
@@ -32,8 +33,11 @@ class Verified:
         """Rises with each revocation: an answer that was asked for before one may be older than it."""
 
     def get(self, token: str) -> Principal | None:
-        """The token's principal, if it is known and good now."""
-        found = self._entries.get(sha256(token.encode()).digest())
+        """The token's principal, if it is known and good now. Raises TokenInvalid for what cannot be sent as text."""
+        try:
+            found = self._entries.get(sha256(token.encode()).digest())
+        except UnicodeEncodeError as error:
+            raise TokenInvalid from error
         if found is not None and self._clock() < found[0]:
             self.hits += 1
             return found[1]

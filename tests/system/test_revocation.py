@@ -17,6 +17,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from deploy.local.stack import Stack
+from neurectomy.agent_store.v1 import agent_store_pb2
+from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
+from neurectomy.auth.v1 import auth_pb2
+from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from services.auth.revocations import Revocations, of_member, of_session
 from services.runtime import postgres
 from services.runtime.postgres import Database, Statements
@@ -64,6 +68,8 @@ async def _change_role(statements: Statements, tenant: Tenant) -> Revocation:
     assert row is not None
     return of_member(tenant.organization_id, user_id, row["version"])
 
+
+FOLLOW = "subscription { agentChanged { agentId } }"
 
 Deed = Callable[[Statements, Tenant], Awaitable[Revocation]]
 DEEDS: dict[str, Deed] = {"its session ends": _end_session, "its role changes": _change_role}
@@ -139,6 +145,32 @@ async def _answered(socket: ClientConnection) -> bool:
     except ConnectionClosed:
         return False
     return answers == ["next", "complete"]
+
+
+async def test_an_event_is_not_told_to_who_was_revoked(
+    stack: Stack, database: Database, client: Tenant, connect_as: Connect
+) -> None:
+    log_in = auth_pb2.LogInRequest(email=client.email, password=client.password)
+    again = (await connect_as(AuthServiceStub).LogIn(log_in)).access_token.token
+    async with connect(stack.gateway_url.replace("http", "ws") + "/graphql", subprotocols=[PROTOCOL], proxy=None) as at:
+        await at.send(json.dumps({"type": "connection_init", "payload": {"Authorization": f"Bearer {client.token}"}}))
+        await at.recv()
+        await at.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": FOLLOW}}))
+        await asyncio.sleep(0.5)  # the protocol has no answer to `subscribe`
+        await _create_agent(connect_as, again)
+        assert json.loads(await at.recv())["type"] == "next"
+        await revoke(database, client)
+        await asyncio.sleep(PROMISED_SECONDS * 2)
+        await _create_agent(connect_as, again)
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(ConnectionClosed):
+                await at.recv()
+        assert at.close_code == 4403
+
+
+async def _create_agent(connect_as: Connect, token: str) -> None:
+    request = agent_store_pb2.CreateAgentRequest(agent=agent_store_pb2.Agent(name="New"))
+    await connect_as(AgentStoreServiceStub, token).CreateAgent(request)
 
 
 async def test_what_redis_has_lost_is_told_again(stack: Stack, database: Database, client: Tenant) -> None:
