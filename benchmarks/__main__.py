@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: put the running stack under an open-loop load, or measure what recording it all costs."""
+"""`python -m benchmarks`: an open-loop load on the running stack, what recording it costs, what small things cost."""
 
 import asyncio
 import time
@@ -64,6 +64,17 @@ def overhead(
             console.print(turns.by_process(measured))
         if len(found) > 1:
             console.print(turns.table("one of each together", turns.together(list(found.values()))))
+
+
+@app.command()
+def micro(suites: Annotated[list[str], typer.Argument(help="Of auth.")]) -> None:
+    """What small things cost, by the product's own functions; needs no stack."""
+    from benchmarks.micro.suites import SUITES, run
+
+    for suite in suites:
+        if suite not in SUITES:
+            raise typer.BadParameter(f"there is no suite {suite!r}; there are {', '.join(SUITES)}")
+        console.print(run(suite))
 
 
 def _require_known(scenarios: Iterable[str]) -> None:

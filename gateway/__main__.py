@@ -28,14 +28,14 @@ from gateway.transports.http import HttpTransport
 from gateway.transports.websocket import Door, WebSocketTransport
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from services.runtime import logs
-from services.runtime.caller import Verifier
-from services.runtime.channels import ApiKeys, KeySet, ServiceIdentity, callers_token, no_token, traced
+from services.runtime.channels import ServiceIdentity, callers_token, no_token, traced
 from services.runtime.export import exporting
 from services.runtime.exposure import warn_of_plaintext
 from services.runtime.listening import bind
 from services.runtime.log_export import exporting_logs
 from services.runtime.loop_lag import loop_lag
 from services.runtime.settings import load
+from services.runtime.verifying import verifying
 
 NOTICE_SECONDS = 0.5
 """How long a load balancer has to see on /ready that we are leaving."""
@@ -75,14 +75,14 @@ async def main() -> None:
             baggage=settings.carries_baggage,
             clients=Clients(settings.trusted_proxies, settings.trusted_proxy_header),
         )
-        verifier = Verifier(KeySet(auth).fetch, ApiKeys(auth).principal)
+        verifier = await stack.enter_async_context(verifying(auth, settings))
         door = Door(verifier, anonymous, settings.socket_init_seconds, settings.max_socket_operations)
         websocket = WebSocketTransport(operations, door)
         readiness = Readiness(channels)
         for collector in (metrics, shares, spans.overhead):
             REGISTRY.register(collector)
         app = App(
-            HttpTransport(operations, limits.body_bytes),
+            HttpTransport(operations, verifier, limits.body_bytes),
             websocket,
             pages(readiness, KeySetPage(services_on(channels, no_token).auth), settings.graphiql_assets),
             metrics,

@@ -109,6 +109,7 @@ class Addresses:
             "LOG_LEVEL": "info",
             "LOG_FORMAT": "json",
             "AUTH_TARGET": self.targets["auth"],
+            "REDIS_URL": self.redis_url,
             "SERVICE_SECRET": self.secrets.services[name],
             "TRACES_ENDPOINT": f"{'https' if self._certificates else 'http'}://{self.targets['traces']}",
             **(self._certificates.environment(name) if self._certificates else {}),
@@ -121,16 +122,13 @@ class Addresses:
                 digests = {identity: hashlib.sha256(secret.encode()).hexdigest() for identity, secret in secrets}
                 return {
                     "DATABASE_URL": self.database_url(name),
-                    "REDIS_URL": self.redis_url,
                     "ENCRYPTION_SECRET": self.state.secret("encryption"),
                     "SERVICE_CREDENTIALS": json.dumps(digests),
                     "ANONYMOUS_ORGANIZATION": str(DEMO_ORGANIZATION),
                     "MAIL_FOLDER": str(self.mail_folder),
                     "PUBLIC_URL": self.gateway_url,
                 }
-            case "agent_store":
-                return {"DATABASE_URL": self.database_url(name), "REDIS_URL": self.redis_url}
-            case "vector_search":
+            case "agent_store" | "vector_search":
                 return {"DATABASE_URL": self.database_url(name)}
             case "graph":
                 return {
@@ -145,7 +143,7 @@ class Addresses:
             case "gateway":
                 targets = {f"{service.upper()}_TARGET": target for service, target in self.targets.items()}
                 page = {"GRAPHIQL_ASSETS": str(graphiql.page())}
-                return {**targets, **page, "REDIS_URL": self.redis_url, "ANONYMOUS_ACCESS": "true"}
+                return {**targets, **page, "ANONYMOUS_ACCESS": "true"}
             case _:
                 return {}
 

@@ -35,6 +35,7 @@ from services.auth.refreshing import Refreshing, Rotation
 from services.auth.revocations import Revocations
 from services.auth.roles import Roles
 from services.auth.sealing import Keyring
+from services.auth.relay import Relay
 from services.auth.service.accounts import Auth
 from services.auth.service.api_keys import ApiKeysRpcs
 from services.auth.service.explanations import ExplanationsRpcs
@@ -80,8 +81,15 @@ from services.auth.tokens import Tokens
 from services.runtime import postgres
 from services.runtime.background import in_background
 from services.runtime.caller import PublicKeys, Verifier, parse_key_set
+from services.auth.standing import Standing
+from services.auth.tokens import Tokens
+from services.auth.told import Told
+from services.runtime import postgres, redis
+from services.runtime.events import Wake
 from services.runtime.server import serve
 from services.runtime.settings import load
+from services.runtime.verification import PublicKeys, parse_key_set
+from services.runtime.verifier import Verifier
 
 
 async def main() -> None:
@@ -126,7 +134,10 @@ async def main() -> None:
         async def own_keys() -> PublicKeys:
             return parse_key_set(await signing_keys.key_set())
 
-        verifier = Verifier(own_keys, api_keys.principal)
+        verifier = Verifier(own_keys, Standing(database).check, api_keys.principal)
+        told = Told(await stack.enter_async_context(redis.connect(settings.redis_url.get_secret_value())))
+        wake = Wake()  # for Revocations(settings.access_token_seconds, wake=wake)
+        await stack.enter_async_context(Relay(database, verifier, told, wake).running())
         accounts = Accounts(database, passwords, sessions)
         revocations = Revocations(settings.access_token_seconds)
         invitations = Invitations(database, passwords, Attempts(), sessions, Mail())

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import OKPAlgorithm
 from uuid_utils.compat import uuid7
 
-from services.runtime.caller import ALGORITHM, AUDIENCE, ISSUER
+from services.runtime.verification import ALGORITHM, AUDIENCE, ISSUER
 
 
 @dataclass(frozen=True, slots=True)

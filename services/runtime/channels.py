@@ -14,19 +14,29 @@ import grpc
 
 from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
-from services.runtime.caller import Principal, PublicKeys, current_token, parse_key_set
+from services.runtime.caller import Principal, current_token
 from services.runtime.deadlines import budget, time_left
-from services.runtime.errors import TokenInvalid, from_rpc
 from services.runtime.following import following
+from services.runtime.errors import (
+    DomainError,
+    ServiceUnavailable,
+    TokenExpired,
+    TokenInvalid,
+    TokenRevoked,
+    from_rpc,
+    reason_of,
+)
 from services.runtime.loop_lag import loop_lag
 from services.runtime.scopes import MAX_MESSAGE
 from services.runtime.span_wire import ASK_KEY, BLOB_KEY, Kind, span_id
 from services.runtime.telemetry import OpenSpan
 from services.runtime.tls import Tls
 from services.runtime.trace_context import traceparent
+from services.runtime.verification import PublicKeys, parse_key_set
 
 UNARY_SECONDS = 30.0
 """How long a call without a deadline of its own may take."""
+VERIFY_SECONDS = 5.0
 RENEW_SECONDS = 60.0
 KEPT_SECONDS = 60.0
 """How long a token is kept at most: the key that it was signed with may be revoked, and then work must go on."""
@@ -241,21 +251,29 @@ class KeySet:
         return parse_key_set(answer.json)
 
 
-class ApiKeys:
-    """Asks the auth service whom an API key stands for."""
+REFUSALS = {kind.reason: kind for kind in (TokenInvalid, TokenExpired, TokenRevoked)}
+
+
+class Tokens:
+    """Asks the auth service whom an API key or a token stands for, which looks at its database."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._auth = AuthServiceStub(channel)
 
-    async def principal(self, key: str) -> Principal:
-        """The key's principal. Raises TokenInvalid, TokenExpired and ServiceUnavailable."""
+    async def principal(self, token: str) -> Principal:
+        """Raises TokenInvalid, TokenExpired, TokenRevoked and ServiceUnavailable."""
         try:
-            answer = await self._auth.VerifyToken(auth_pb2.VerifyTokenRequest(token=key))
+            answer = await self._auth.VerifyToken(auth_pb2.VerifyTokenRequest(token=token), timeout=VERIFY_SECONDS)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                raise TokenInvalid from error
-            raise from_rpc(error, "auth") from error
+            raise _refusal(error) from error
         return _principal(answer.principal)
+
+
+def _refusal(error: grpc.aio.AioRpcError) -> DomainError:
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return REFUSALS.get(reason_of(error), TokenInvalid)()
+    late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    return ServiceUnavailable("auth") if late else from_rpc(error, "auth")
 
 
 def _principal(message: auth_pb2.Principal) -> Principal:

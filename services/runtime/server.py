@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.runtime import logs
-from services.runtime.caller import CallerScope, Verifier, access_rule
+from services.runtime.caller import CallerScope, access_rule
 from services.runtime.deadlines import DeadlineScope
 from services.runtime.errors import ErrorsScope
 from services.runtime.export import SpanExport, exporting
@@ -26,6 +26,7 @@ from services.runtime.scopes import MAX_MESSAGE, Scope, ScopedServer
 from services.runtime.settings import ServiceSettings
 from services.runtime.tls import server_credentials
 from services.runtime.tracing import TracingScope
+from services.runtime.verifier import Verifier
 
 Register = Callable[[grpc.aio.Server], None]
 NOTICE_SECONDS = 0.5

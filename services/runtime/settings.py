@@ -149,6 +149,8 @@ class ServiceSettings(Settings):
     health_listen: str | None = None
     """host:port of a second server that answers gRPC health checks only, in plaintext: for probes that have no
     certificate to show. None without it."""
+    redis_url: SecretStr | None = None
+    """redis://host:6379/0, where revocations are heard of; without it auth is asked about each token every 30 s."""
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -16,12 +16,12 @@ from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceServicer, add_AuthServiceServicer_to_server
 from neurectomy.errors.v1 import errors_pb2
 from services.runtime import errors
-from services.runtime.caller import Verifier
 from services.runtime.channels import no_token
 from services.runtime.export import SpanExport
 from services.runtime.scopes import ScopedServer
 from services.runtime.server import scopes_for
 from services.runtime.settings import ServiceSettings
+from services.runtime.verifier import Verifier
 
 SECRET = "the password is swordfish"
 FAILURES: list[errors.DomainError] = [

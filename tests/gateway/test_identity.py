@@ -1,6 +1,7 @@
 """As whom a request's calls are made."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
@@ -9,7 +10,7 @@ from gateway.identity import Anonymous, token_of
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from services.runtime.errors import TokenInvalid
 from tests.conftest import Connect
-from tests.gateway.clients import CREATE_AGENT, Client, World
+from tests.gateway.clients import CREATE_AGENT, PASSWORD, REGISTER, Client, World
 from tests.gateway.running import gateway
 
 READ = "{ agents { name } }"
@@ -50,6 +51,18 @@ async def test_without_a_token_the_anonymous_organization_is_read_and_not_writte
 async def test_a_token_is_never_taken_for_no_token(stranger: Client) -> None:
     error = await Client(stranger.http, "forged").error(READ)
     assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UNAUTHENTICATED", "TOKEN_INVALID")
+
+
+async def test_a_refused_token_is_refused_before_anything_is_done(stranger: Client) -> None:
+    """Also where no token is needed: a mutation that is open to anyone does not run for a forger."""
+    email = f"{uuid4()}@example.org"
+    person = {"email": email, "password": PASSWORD, "displayName": "Ada", "organizationName": "Works"}
+    forger = Client(stranger.http, "forged")
+    answer = await forger.post({"query": REGISTER, "variables": {"input": person}})
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert "data" not in answer.json()
+    assert (await forger.post({"query": "{ not GraphQL"})).status_code == 401
+    assert (await stranger.data(REGISTER, input=person))["register"]["accessToken"]
 
 
 async def test_where_anonymous_access_is_off_a_token_is_needed(stack: Stack, world: World) -> None:

@@ -12,10 +12,11 @@ from services.auth.signing_keys import SigningKeys
 from services.auth.store import accounts as rows
 from services.auth.store import memberships
 from services.auth.tokens import Tokens
-from services.runtime.caller import Verifier, current_principal
+from services.runtime.caller import current_principal
 from services.runtime.errors import InvalidFields, UserNotFound
 from services.runtime.postgres import Database
 from services.runtime.scopes import Context
+from services.runtime.verifier import Verifier
 
 MAX_IDS = 1_000
 
@@ -51,7 +52,7 @@ class Auth(AuthServiceServicer):
         return pb.LogInResponse(**messages.logged_in(account))
 
     async def VerifyToken(self, request: pb.VerifyTokenRequest, context: Context) -> pb.VerifyTokenResponse:
-        return pb.VerifyTokenResponse(principal=messages.principal(await self._verifier.verify(request.token)))
+        return pb.VerifyTokenResponse(principal=messages.principal(await self._verifier.prove(request.token)))
 
     async def GetKeySet(self, request: pb.GetKeySetRequest, context: Context) -> pb.GetKeySetResponse:
         return pb.GetKeySetResponse(json=await self._signing_keys.key_set())
