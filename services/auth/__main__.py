@@ -19,6 +19,7 @@ from services.auth.api_keys import ApiKeys
 from services.auth.attempts import Attempts
 from services.auth.explanations import Explanations
 from services.auth.invitations import Invitations
+from services.auth.joining import Joining
 from services.auth.mail import Mail
 from services.auth.members import Members
 from services.auth.organizations import Organizations
@@ -60,7 +61,8 @@ async def main() -> None:
         verifier = Verifier(own_keys, api_keys.principal)
         accounts = Accounts(database, passwords, sessions)
         revocations = Revocations(settings.access_token_seconds)
-        invitations = Invitations(database, passwords, Attempts(), sessions, Mail())
+        invitations = Invitations(database, Mail())
+        joining = Joining(database, passwords, Attempts(), sessions)
 
         def register(server: grpc.aio.Server) -> None:
             add_AuthServiceServicer_to_server(Auth(accounts, identities, database, tokens, verifier), server)
@@ -68,7 +70,7 @@ async def main() -> None:
             add_OrganizationsServiceServicer_to_server(OrganizationsRpcs(Organizations(database)), server)
             add_MembersServiceServicer_to_server(MembersRpcs(Members(database, revocations)), server)
             add_RolesServiceServicer_to_server(RolesRpcs(Roles(database, revocations)), server)
-            add_InvitationsServiceServicer_to_server(InvitationsRpcs(invitations, verifier), server)
+            add_InvitationsServiceServicer_to_server(InvitationsRpcs(invitations, joining, verifier), server)
             add_ExplanationsServiceServicer_to_server(ExplanationsRpcs(Explanations(database)), server)
 
         await serve("auth", settings, verifier, register)
