@@ -26,6 +26,7 @@ from services.auth.ending import Ending
 from services.auth.explanations import Explanations
 from services.auth.invitations import Invitations
 from services.auth.key_uses import KeyUses
+from services.auth.joining import Joining
 from services.auth.mail import Mail
 from services.auth.members import Members
 from services.auth.open_sessions import OpenSessions
@@ -151,6 +152,8 @@ async def main() -> None:
         if mailer := mailer_of(settings.smtp_url, settings.mail_folder):
             writer = Writer(keyring, settings.mail_from, settings.public_url.rstrip("/"))
             await stack.enter_async_context(in_background(Sending(database, writer, mailer).run()))
+        invitations = Invitations(database, Mail())
+        joining = Joining(database, passwords, Attempts(), sessions)
 
         def register(server: grpc.aio.Server) -> None:
             add_AuthServiceServicer_to_server(Auth(accounts, identities, database, signing_keys, verifier), server)
@@ -158,7 +161,7 @@ async def main() -> None:
             add_OrganizationsServiceServicer_to_server(OrganizationsRpcs(Organizations(database)), server)
             add_MembersServiceServicer_to_server(MembersRpcs(Members(database, revocations)), server)
             add_RolesServiceServicer_to_server(RolesRpcs(Roles(database, revocations)), server)
-            add_InvitationsServiceServicer_to_server(InvitationsRpcs(invitations, verifier), server)
+            add_InvitationsServiceServicer_to_server(InvitationsRpcs(invitations, joining, verifier), server)
             add_ExplanationsServiceServicer_to_server(ExplanationsRpcs(Explanations(database)), server)
             add_SessionsServiceServicer_to_server(SessionsRpcs(refreshing, open_sessions), server)
             add_PasswordsServiceServicer_to_server(PasswordsRpcs(changes), server)

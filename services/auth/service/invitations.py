@@ -4,7 +4,8 @@ from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1 import invitations_pb2 as pb
 from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceServicer
 from services.auth import roles
-from services.auth.invitations import Invitations, Joined
+from services.auth.invitations import Invitations
+from services.auth.joining import Joined, Joining
 from services.auth.origin import origin_of
 from services.auth.service import messages
 from services.runtime.caller import Principal, Verifier, bearer, current_principal
@@ -15,8 +16,9 @@ from services.runtime.scopes import Context
 class InvitationsRpcs(InvitationsServiceServicer):
     """See the proto for what each RPC does."""
 
-    def __init__(self, invitations: Invitations, verifier: Verifier) -> None:
+    def __init__(self, invitations: Invitations, joining: Joining, verifier: Verifier) -> None:
         self._invitations = invitations
+        self._joining = joining
         self._verifier = verifier
 
     async def CreateInvitation(
@@ -40,7 +42,7 @@ class InvitationsRpcs(InvitationsServiceServicer):
         self, request: pb.AcceptInvitationRequest, context: Context
     ) -> pb.AcceptInvitationResponse:
         given = (request.code, request.password, request.display_name)
-        joined = await self._invitations.accept(*given, await self._caller(context), origin_of(context))
+        joined = await self._joining.accept(*given, await self._caller(context), origin_of(context))
         return _joined(joined)
 
     async def _caller(self, context: Context) -> Principal | None:

@@ -18,7 +18,10 @@ from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.auth.v1.explanations_pb2_grpc import ExplanationsServiceStub
 from neurectomy.auth.v1.members_pb2_grpc import MembersServiceStub
-from services.auth.explanations import Cause
+from services.auth.explanations import Cause, Explanations, Question
+from services.auth.permissions import ROLES
+from services.runtime import postgres
+from services.runtime.caller import Principal
 from tests.conftest import Connect, Tenant, register, service_token
 from tests.services.auth.people import People, refused
 
@@ -134,14 +137,18 @@ async def test_the_cause_is_named(connect_as: Connect, cast: Cast, asked: Asked,
     assert "{" not in answer.explanation
 
 
-async def test_an_ended_session_is_named(connect_as: Connect, people: People, cast: Cast) -> None:
-    """In the moment before verifiers hear of it, or where they were told to forget."""
+async def test_an_ended_session_is_named(people: People, cast: Cast) -> None:
+    """By the rule itself, for verifiers that have heard of it let no such call in."""
     member = await people.join(cast.owner, "viewer")
     session_id = jwt.decode(member.token, options={"verify_signature": False})["sid"]
     async with people.database() as database:
         await database.execute("UPDATE auth.sessions SET ended_at = now() WHERE session_id = $1", UUID(session_id))
-    answer = await connect_as(ExplanationsServiceStub, member).ExplainAccess(_ask("agents:read"))
-    assert (answer.allowed, answer.cause) == (False, pb.ACCESS_CAUSE_SESSION_ENDED)
+    caller = Principal(member.user_id, "user", member.organization_id, ROLES["viewer"], session_id, 0.0)
+    async with postgres.connect(people.stack.database_url("auth")) as connected:
+        found = await Explanations(connected).explain(caller, Question("agents:read"))
+        others = await Explanations(connected).explain(caller, Question("agents:read", cast.viewer.user_id))
+    assert (found.allowed, found.cause) == (False, Cause.SESSION_ENDED)
+    assert (others.allowed, others.cause) == (True, Cause.ROLE)
 
 
 async def test_which_roles_would_give_it_is_said(connect_as: Connect, cast: Cast) -> None:

@@ -1,6 +1,8 @@
 """Invitations over real gRPC: to whom a code opens what, how often, and what inviters are not told."""
 
 import asyncio
+from pathlib import Path
+from string import Template
 from typing import Any
 from uuid import uuid4
 
@@ -12,8 +14,9 @@ from neurectomy.auth.v1 import members_pb2 as members
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceStub
 from neurectomy.auth.v1.members_pb2_grpc import MembersServiceStub
+from services.auth import invitations
 from services.auth.audit import INSTALLATION
-from services.auth.invitations import CODE_PREFIX
+from services.auth.invitations import CODE_PREFIX, told
 from tests.conftest import PASSWORD, Connect, Tenant, register
 from tests.services.auth.people import People, outcome, refused
 
@@ -227,3 +230,10 @@ async def test_what_was_long_ago_is_forgotten(connect_as: Connect, people: Peopl
         await inviting.CreateInvitation(_create())
         counting = "SELECT count(*) FROM auth.invitations WHERE organization_id = $1"
         assert await database.fetchval(counting, owner.organization_id) == 1
+
+
+def test_the_mail_says_all_that_it_is_told_and_nothing_else() -> None:
+    template = Template(Path(invitations.__file__).with_name("mails").joinpath("invitation.txt").read_text())
+    values = told("Works", "Ada", "viewer", "CODE")
+    assert set(template.get_identifiers()) == {*values, "public_url"}
+    assert "Ada invites you" in template.substitute(values, public_url="https://example.org")
