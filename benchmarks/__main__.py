@@ -77,6 +77,24 @@ def micro(suites: Annotated[list[str], typer.Argument(help="Of auth.")]) -> None
         console.print(run(suite))
 
 
+@app.command()
+def login(
+    attempts: Annotated[int, typer.Option(min=10, max=100_000, help="With a wrong password, on each kind.")] = 240,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Log-ins in progress beside GET /health.")] = 16,
+    rate: Annotated[float, typer.Option(min=1, max=10_000, help="GET /health due per second.")] = 200.0,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="How long, alone and beside log-ins each.")] = 15.0,
+    state: StateFolder = DEFAULT_STATE,
+) -> None:
+    """Whether the time of a log-in tells who has an account, and what log-ins leave to GET /health."""
+    with told_plainly():
+        from benchmarks import login as log_ins
+
+        addresses = Addresses.of_running(State(state))
+        console.print(log_ins.comparison_table(asyncio.run(log_ins.compare(addresses, attempts))))
+        beside = asyncio.run(log_ins.health_beside(addresses, at_once, rate, seconds))
+        console.print(log_ins.beside_table(beside, at_once))
+
+
 def _require_known(scenarios: Iterable[str]) -> None:
     for scenario in scenarios:
         if scenario not in SCENARIOS:

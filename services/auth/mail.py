@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -90,7 +91,7 @@ class Writer:
         try:
             letter = json.loads(self.keyring.opened(row["sealed"], PURPOSE, str(row["mail_id"])))
             return self._written(letter, row) if letter["recipient"] else None
-        except (InvalidTag, ValueError, KeyError, OSError) as error:
+        except (InvalidTag, MessageError, ValueError, KeyError, OSError) as error:
             raise MailRefused(f"no message can be made of it: {error!r}") from error
 
     def _written(self, letter: Mapping[str, Mapping[str, str]], row: Row) -> EmailMessage:

@@ -126,7 +126,8 @@ class _Room:
 def _step_back() -> None:
     """On Linux each thread has a priority, which those that it starts inherit; elsewhere it is the process's."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 @dataclass(frozen=True, slots=True)
