@@ -1,4 +1,5 @@
-"""SQL of signing keys. The database's clock says what each does, so that replicas agree."""
+"""SQL of signing keys. The database's clock says what each does, so that replicas agree: that of the
+statement, since a transaction that waited for the lock has an old one."""
 
 from collections.abc import Sequence
 
@@ -15,11 +16,11 @@ WITH followed AS (
     UNION ALL SELECT *, NULL FROM followed WHERE revoked_at IS NOT NULL
 )
 SELECT key_id, private_key, sealed_key, created_at, signs_at, ends_at, revoked_at,
-       extract(epoch FROM signs_at - now())::float8 AS signs_in,
+       extract(epoch FROM signs_at - statement_timestamp())::float8 AS signs_in,
        CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
-            WHEN signs_at > now() THEN 'next'
-            WHEN ends_at <= now() THEN 'ended'
-            WHEN followed_at <= now() THEN 'verifying'
+            WHEN signs_at > statement_timestamp() THEN 'next'
+            WHEN ends_at <= statement_timestamp() THEN 'ended'
+            WHEN followed_at <= statement_timestamp() THEN 'verifying'
             ELSE 'signing' END AS state
 FROM ending
 ORDER BY signs_at, key_id
@@ -27,7 +28,7 @@ ORDER BY signs_at, key_id
 
 INSERT = """
 INSERT INTO signing_keys (key_id, sealed_key, token_seconds, signs_at)
-VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+VALUES ($1, $2, $3, statement_timestamp() + make_interval(secs => $4))
 """
 
 SEAL = "UPDATE signing_keys SET sealed_key = $2, private_key = NULL WHERE key_id = $1"
