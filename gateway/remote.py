@@ -16,19 +16,15 @@ from neurectomy.auth.v1.explanations_pb2_grpc import ExplanationsServiceStub
 from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceStub
 from neurectomy.auth.v1.members_pb2_grpc import MembersServiceStub
 from neurectomy.auth.v1.organizations_pb2_grpc import OrganizationsServiceStub
+from neurectomy.auth.v1.passwords_pb2_grpc import PasswordsServiceStub
 from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceStub
+from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceStub
 from neurectomy.auth.v1.sessions_pb2_grpc import SessionsServiceStub
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
-from services.runtime.channels import Token, opened, traced
+from services.runtime.channels import Beside, Token, opened, traced
 from services.runtime.tls import Tls
-from neurectomy.auth.v1.passwords_pb2_grpc import PasswordsServiceStub
-from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceStub
-from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
-from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
-from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
-from services.runtime.channels import OPTIONS, Beside, Token, traced
 
 if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
@@ -39,10 +35,10 @@ if TYPE_CHECKING:
     from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceAsyncStub
     from neurectomy.auth.v1.members_pb2_grpc import MembersServiceAsyncStub
     from neurectomy.auth.v1.organizations_pb2_grpc import OrganizationsServiceAsyncStub
-    from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceAsyncStub
-    from neurectomy.auth.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
     from neurectomy.auth.v1.passwords_pb2_grpc import PasswordsServiceAsyncStub
+    from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceAsyncStub
     from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceAsyncStub
+    from neurectomy.auth.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
     from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
     from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
     from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceAsyncStub

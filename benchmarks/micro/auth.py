@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
 import pyperf
 
-from services.auth.api_keys import digest, generate
-from services.auth.passwords import Passwords, Profile
+from services.auth.key_format import digest, generate
+from services.auth.passwords import HashingPool, Passwords, Profile
 from services.auth.permissions import ROLES
 from services.auth.tokens import Grant, SigningKey, Tokens
 from services.runtime.caller import Principal, act_as, current_principal
@@ -66,7 +65,7 @@ def _bench(runner: pyperf.Runner, name: str, function: Callable[..., object], *v
 
 
 def _passwords(runner: pyperf.Runner) -> None:
-    with ThreadPoolExecutor(1) as pool:
+    with HashingPool(PROFILE.megabytes, PROFILE.megabytes, 1) as pool:
         passwords = Passwords(PROFILE, pool)
         stored = passwords._hasher.hash(PASSWORD)
         runner.bench_func(f"Argon2id hash, {PROFILE}, by the clock", passwords._hasher.hash, PASSWORD)

@@ -30,7 +30,10 @@ def target_of(state: Path, auth_target: str, secret: str) -> Target:
 @asynccontextmanager
 async def _as_operator(target: Target, stub: Callable[[grpc.aio.Channel], Any]) -> AsyncIterator[Any]:
     """A stub whose errors come out as StackError."""
-    async with operators_token(target.auth, target.secret) as token, channels.connect(target.auth, token) as channel:
+    async with (
+        operators_token(target) as token,
+        channels.connect(target.auth, token, target.tls) as channel,
+    ):
         try:
             yield stub(channel)
         except grpc.aio.AioRpcError as error:

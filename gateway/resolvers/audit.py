@@ -1,15 +1,15 @@
 """The audit log: what the auth service answers to those who may read it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from ariadne import ObjectType, QueryType
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.context import Info, page_size
-from gateway.resolvers.agent_store import PageInfo
 from gateway.resolvers.auth import users
+from gateway.resolvers.connections import Connection, connection
 from gateway.resolvers.messages import null_when_empty
 from neurectomy.auth.v1 import audit_pb2 as pb
 
@@ -19,21 +19,6 @@ bindables = [query, event]
 null_when_empty(event, "actor", "target", "address")
 
 
-class Edge(NamedTuple):
-    """An event in its place in the log."""
-
-    cursor: str
-    node: pb.AuditEvent
-
-
-class Connection(NamedTuple):
-    """A page of events."""
-
-    nodes: Sequence[pb.AuditEvent]
-    edges: Sequence[Edge]
-    page_info: PageInfo
-
-
 @query.field("auditEvents")
 async def audit_events(
     _: None, info: Info, first: int, after: str | None = None, filter: Mapping[str, Any] | None = None
@@ -41,10 +26,7 @@ async def audit_events(
     wanted = _filter(filter or {})
     request = pb.ListAuditEventsRequest(page_size=page_size(first), page_token=after or "", filter=wanted)
     page = await info.context.services.audit.ListAuditEvents(request)
-    cursors = page.page_tokens
-    edges = [Edge(cursor, node) for cursor, node in zip(cursors, page.events, strict=True)]
-    start, end = (cursors[0], cursors[-1]) if cursors else (None, None)
-    return Connection(page.events, edges, PageInfo(bool(page.next_page_token), after is not None, start, end))
+    return connection(page.events, page.page_tokens, page.next_page_token, after)
 
 
 @event.field("user")

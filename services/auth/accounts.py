@@ -10,8 +10,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from services.auth import permissions
-from services.auth import one_time_codes
+from services.auth import one_time_codes, permissions
 from services.auth.attempts import Attempts
 from services.auth.audit import Entry, append
 from services.auth.credentials import MAX_EMAIL, Credentials

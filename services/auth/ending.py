@@ -17,7 +17,8 @@ class Cause:
     """Who ends sessions, and why."""
 
     reason: str
-    """`log_out`, `revoke`, `reuse` (of a refresh token) or `removal` (of the member). Entries are named for it."""
+    """`log_out`, `revoke`, `reuse` (of a refresh token), `removal` (of the member), `password` (a new one) or
+    `second_factor` (switched on). Entries are named for it."""
     actor: str = ""
     actor_type: str = "stranger"
     address: str = ""

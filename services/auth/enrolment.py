@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from services.auth import one_time_codes
 from services.auth.attempts import Attempts
 from services.auth.audit import Entry, append
+from services.auth.ending import Cause, Ending
 from services.auth.mail import Mail
 from services.auth.one_time_codes import Code
 from services.auth.passwords import Passwords
-from services.auth.revocations import Revocations, of_session
 from services.auth.sealing import Keyring
 from services.auth.second_factor import PURPOSE, Holder, SecondFactors
 from services.auth.store import second_factor as rows
@@ -54,7 +54,7 @@ class Enrolments:
         passwords: Passwords,
         keyring: Keyring,
         attempts: Attempts,
-        revocations: Revocations,
+        ending: Ending,
         mail: Mail,
         issuer: str,
         clock: Callable[[], float] = time.time,
@@ -64,7 +64,7 @@ class Enrolments:
         self._passwords = passwords
         self._keyring = keyring
         self._attempts = attempts
-        self._revocations = revocations
+        self._ending = ending
         self._mail = mail
         self._issuer = issuer
         self._clock = clock
@@ -151,11 +151,8 @@ class Enrolments:
 
     async def _end_other_sessions(self, statements: Statements, holder: Holder) -> int:
         """They began without a second factor; if one of them is a thief's, this is what shuts the thief out."""
-        assert holder.session_id is not None
-        ended = await rows.end_other_sessions(statements, holder.user_id, holder.session_id)
-        for session in ended:
-            await self._revocations.revoke(statements, of_session(session["organization_id"], session["session_id"]))
-        return len(ended)
+        cause = Cause("second_factor", str(holder.user_id), "user", holder.origin.address)
+        return await self._ending.end_all_of(statements, holder.user_id, None, cause, holder.session_id)
 
     async def _send(self, statements: Statements, holder: Holder, template: str) -> None:
         """Tell the user, who may not be the one who did it."""

@@ -8,9 +8,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from services.runtime.caller import Verifier
 from services.runtime.errors import DomainError
 from services.runtime.scopes import Call, Context
+from services.runtime.verifier import Verifier
 
 MAX_DEVICE = 300
 ADDRESS_KEY, DEVICE_KEY, VOUCHER_KEY = "client-address", "client-device", "client-voucher"

@@ -11,10 +11,10 @@ from uuid import UUID
 from services.auth.attempts import Attempts
 from services.auth.audit import INSTALLATION, Entry, append
 from services.auth.credentials import MAX_EMAIL, Credentials
+from services.auth.ending import Cause, Ending
 from services.auth.mail import Mail
 from services.auth.origin import Origin
 from services.auth.passwords import Passwords
-from services.auth.revocations import Revocations, of_session
 from services.auth.store import accounts as account_rows
 from services.auth.store import passwords as rows
 from services.runtime.caller import Principal
@@ -46,7 +46,7 @@ class PasswordChanges:
         passwords: Passwords,
         credentials: Credentials,
         attempts: Attempts,
-        revocations: Revocations,
+        ending: Ending,
         mail: Mail,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -54,7 +54,7 @@ class PasswordChanges:
         self._passwords = passwords
         self._credentials = credentials
         self._attempts = attempts
-        self._revocations = revocations
+        self._ending = ending
         self._mail = mail
         self._clock = clock
 
@@ -128,12 +128,12 @@ class PasswordChanges:
     async def _finish(self, statements: Statements, change: _Change, email: str) -> None:
         """The new password is alone: codes and sessions of before end, the user is told, and it is written down."""
         await rows.spoil_resets(statements, change.user_id)
-        ended = await rows.end_sessions(statements, change.user_id, change.session_id, change.action)
-        for session in ended:
-            await self._revocations.revoke(statements, of_session(session["organization_id"], session["session_id"]))
+        subject = str(change.user_id)
+        cause = Cause("password", subject, "user", change.origin.address)
+        ended = await self._ending.end_all_of(statements, change.user_id, None, cause, change.session_id)
         told = {"time": f"{self._now():%Y-%m-%d %H:%M} UTC", "address": change.origin.address or "unknown"}
         await self._mail.enqueue(statements, email, "password_changed", told)
-        subject, details = str(change.user_id), {"sessions_ended": str(len(ended))}
+        details = {"sessions_ended": str(ended)}
         entry = Entry(change.action, subject, target=subject, address=change.origin.address, details=details)
         for organization_id in await rows.organizations(statements, change.user_id):
             await append(statements, organization_id, entry)

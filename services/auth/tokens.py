@@ -103,12 +103,12 @@ class Tokens:
             **({"sid": grant.session_id} if grant.session_id else {}),
             **({"ver": grant.version} if grant.version else {}),
         }
-        key = self._signing()
+        key = self.signing()
         token = jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.key_id})
         return IssuedToken(token, expires)
 
-    def _signing(self) -> SigningKey:
-        """By our own clock, so that a replica that cannot reach the database goes over to the next key, too."""
+    def signing(self) -> SigningKey:
+        """The key of now, by our own clock, so that a replica that cannot reach the database goes over to the next key, too."""
         now = self._clock()
         return next((key for key in reversed(self._keys) if key.signs_at <= now), self._keys[0])
 

@@ -16,7 +16,6 @@ from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from services.runtime.caller import Principal, current_token
 from services.runtime.deadlines import budget, time_left
-from services.runtime.following import following
 from services.runtime.errors import (
     DomainError,
     ServiceUnavailable,
@@ -26,6 +25,7 @@ from services.runtime.errors import (
     from_rpc,
     reason_of,
 )
+from services.runtime.following import following
 from services.runtime.loop_lag import loop_lag
 from services.runtime.scopes import MAX_MESSAGE
 from services.runtime.span_wire import ASK_KEY, BLOB_KEY, Kind, span_id

@@ -47,7 +47,7 @@ async def test_what_was_read_outlives_auth_for_as_long_as_a_token(stack: Stack, 
     targets = dict.fromkeys(("agent_store", "vector_search", "graph", "traces"), NOWHERE)
     async with (
         listening("services.auth", stack.environment("auth")) as (process, address),
-        open_channels({**targets, "auth": address}) as channels,
+        open_channels({**targets, "auth": address}, None) as channels,
     ):
         page = KeySetPage(services_on(channels, no_token).auth, clock=lambda: now)
         known = await page.json()

@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from deploy.local.stack import Stack
-from services.auth import signing_keys
-from services.auth.tokens import SigningKey
+from services.auth.revocations import Revocations
+from services.auth.sealing import Keyring
+from services.auth.signing_keys import SigningKeys
+from services.auth.tokens import SigningKey, Tokens
 from services.runtime import postgres
 from tests.conftest import Connect, Tenant, register
 from tests.system.doors import DOORS, OK
@@ -141,7 +143,9 @@ async def real(stack: Stack, connect_as: Connect) -> Real:
     """The installation's own key, as only someone with its database and its secret has it."""
     tenant = await register(connect_as)
     async with postgres.connect(stack.database_url("auth"), init=postgres.jsonb_as_objects) as database:
-        [*_, key] = await signing_keys.load(database)
+        tokens, keyring = Tokens([], 600), Keyring(stack.state.secret("encryption"))
+        await SigningKeys(database, keyring, tokens, Revocations(600)).reload()
+        key = tokens.signing()
     return Real(tenant.token, jwt.decode(tenant.token, options={"verify_signature": False}), key)
 
 

@@ -93,10 +93,9 @@ async def world(connect_as: Connect, first: Tenant) -> World:
     role_id = (await connect_as(RolesServiceStub, first).CreateRole(roles.CreateRoleRequest(role=role))).role.id
     invite = invitations.CreateInvitationRequest(email=f"{marker}@example.org", role_id=role_id)
     invitation_id = (await connect_as(InvitationsServiceStub, first).CreateInvitation(invite)).invitation.id
-    made = (collection_id, point.id, execution_id, role_id, invitation_id)
-    return World(marker, first.user_id, ids[0], ids[1], *made)
     key = await connect_as(ApiKeysServiceStub, first).CreateApiKey(keys.CreateApiKeyRequest(name=marker))
-    return World(marker, first.user_id, ids[0], ids[1], collection_id, point.id, execution_id, key.id)
+    made = (collection_id, point.id, execution_id, role_id, invitation_id, key.id)
+    return World(marker, first.user_id, ids[0], ids[1], *made)
 
 
 async def _agent(agents: Any, marker: str, collection_id: str) -> str:

@@ -11,7 +11,6 @@ from services.auth.service import messages
 from services.auth.signing_keys import SigningKeys
 from services.auth.store import accounts as rows
 from services.auth.store import memberships
-from services.auth.tokens import Tokens
 from services.runtime.caller import current_principal
 from services.runtime.errors import InvalidFields, UserNotFound
 from services.runtime.postgres import Database

@@ -31,12 +31,6 @@ RETURNING user_id
 
 SPOIL_RESETS = "UPDATE password_resets SET used_at = now() WHERE user_id = $1 AND used_at IS NULL"
 
-END_SESSIONS = """
-UPDATE sessions SET ended_at = now(), end_reason = $3
-WHERE user_id = $1 AND session_id IS DISTINCT FROM $2 AND ended_at IS NULL AND expires_at > now()
-RETURNING session_id, organization_id
-"""
-
 SELECT_ORGANIZATIONS = "SELECT organization_id FROM memberships WHERE user_id = $1 ORDER BY organization_id"
 
 
@@ -78,11 +72,6 @@ async def use_reset(statements: Statements, sha256: bytes) -> UUID | None:
 async def spoil_resets(statements: Statements, user_id: UUID) -> None:
     """No code of the user's is good any more."""
     await statements.execute("UPDATE password_resets", SPOIL_RESETS, user_id)
-
-
-async def end_sessions(statements: Statements, user_id: UUID, but: UUID | None, reason: str) -> list[Row]:
-    """End a user's sessions, in all organizations, but one; returns those that have ended now."""
-    return await statements.fetch("UPDATE sessions", END_SESSIONS, user_id, but, reason)
 
 
 async def organizations(statements: Statements, user_id: UUID) -> list[UUID]:

@@ -43,12 +43,6 @@ USE_CODE = "DELETE FROM recovery_codes WHERE user_id = $1 AND sha256 = $2 RETURN
 
 SELECT_ORGANIZATIONS = "SELECT organization_id FROM memberships WHERE user_id = $1 ORDER BY organization_id"
 
-END_OTHER_SESSIONS = """
-UPDATE sessions SET ended_at = now(), end_reason = 'second factor enabled'
-WHERE user_id = $1 AND session_id <> $2 AND ended_at IS NULL
-RETURNING session_id, organization_id
-"""
-
 
 async def account(statements: Statements, user_id: UUID) -> Row | None:
     """A user's address and password hash, and since when the second factor is on."""
@@ -109,8 +103,3 @@ async def organizations(statements: Statements, user_id: UUID) -> list[UUID]:
     """Those that the user is a member of, always in the same order."""
     rows = await statements.fetch("SELECT memberships", SELECT_ORGANIZATIONS, user_id)
     return [row["organization_id"] for row in rows]
-
-
-async def end_other_sessions(statements: Statements, user_id: UUID, session_id: UUID) -> list[Row]:
-    """End all of the user's sessions but one; returns those that ended."""
-    return await statements.fetch("END sessions", END_OTHER_SESSIONS, user_id, session_id)

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from deploy.local.stack import Stack
 from services.auth.attempts import Attempts, Limits
+from services.auth.ending import Ending
 from services.auth.enrolment import Enrolments
 from services.auth.mail import Mail
 from services.auth.one_time_codes import read
@@ -104,7 +105,7 @@ async def scene(connect_as: Connect, database: Database, passwords: Passwords) -
     factors = SecondFactors(database, keyring, Attempts(counters, b"key", CODE_LIMITS), clock)
     attempts = Attempts(counters, b"key", Limits())
     enrolments = Enrolments(
-        database, factors, passwords, keyring, attempts, Revocations(600), Mail(keyring), "Tests", clock
+        database, factors, passwords, keyring, attempts, Ending(Revocations(600)), Mail(keyring), "Tests", clock
     )
     return Scene(clock, tenant, holder, factors, enrolments)
 
