@@ -108,7 +108,7 @@ class Tokens:
         return IssuedToken(token, expires)
 
     def signing(self) -> SigningKey:
-        """The key of now, by our own clock, so that a replica that cannot reach the database goes over to the next key, too."""
+        """The key of now by our own clock, so that a replica without its database goes over to the next one, too."""
         now = self._clock()
         return next((key for key in reversed(self._keys) if key.signs_at <= now), self._keys[0])
 
