@@ -41,7 +41,7 @@ async def main() -> None:
         keyring = Keyring(settings.encryption_secret.get_secret_value())
         revocations = Revocations(settings.access_token_seconds)
         signing_keys = SigningKeys(database, keyring, tokens, revocations, settings.life_of_keys())
-        await signing_keys.load()
+        await signing_keys.begin()
         await stack.enter_async_context(in_background(signing_keys.keep()))
         passwords = Passwords(settings.password_profile, pool)
         sessions = Sessions(tokens, settings.refresh_token_seconds)

@@ -73,6 +73,13 @@ class SigningKeys:
         self._reloading = asyncio.Lock()
         self._reloaded = float("-inf")
 
+    async def begin(self) -> None:
+        """Load, or end the process with one clear line."""
+        try:
+            await self.load()
+        except SealedOtherwise as error:
+            raise SystemExit(str(error)) from None
+
     async def load(self) -> None:
         """Make the first key where there is none, and seal what lies open, once, however many replicas start at once.
 
