@@ -104,7 +104,7 @@ async def _ground(settings: AuthSettings, stack: AsyncExitStack) -> Ground:
     tokens, wake = Tokens([], settings.access_token_seconds), Wake()
     revocations = Revocations(settings.access_token_seconds, wake=wake)
     signing_keys = SigningKeys(database, keyring, tokens, revocations, settings.life_of_keys())
-    await signing_keys.load()
+    await signing_keys.begin()
     return Ground(settings, database, client, keyring, tokens, wake, revocations, signing_keys, passwords)
 
 

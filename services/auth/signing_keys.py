@@ -73,6 +73,13 @@ class SigningKeys:
         self._reloading = asyncio.Lock()
         self._reloaded = float("-inf")
 
+    async def begin(self) -> None:
+        """Load, or end the process with one clear line."""
+        try:
+            await self.load()
+        except SealedOtherwise as error:
+            raise SystemExit(str(error)) from None
+
     async def load(self) -> None:
         """Make the first key where there is none, and seal what lies open, once, however many replicas start at once.
 
@@ -88,7 +95,14 @@ class SigningKeys:
         await self.reload()
 
     async def reload(self) -> Sequence[Row]:
-        """Sign with, and publish, what the database says. Raises SealedOtherwise."""
+        """Sign with, and publish, what the database says. Raises SealedOtherwise.
+
+        One at a time: an older answer must not come after a newer one, and publish again what was revoked.
+        """
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> Sequence[Row]:
         async with self._database.all_tenants(read_only=True) as statements:
             found = await rows.select(statements, SLACK_SECONDS)
         self._reloaded = now = self._clock()
@@ -101,7 +115,7 @@ class SigningKeys:
         try:
             async with asyncio.timeout(ANSWER_SECONDS), self._reloading:
                 if self._clock() - self._reloaded > FRESH_SECONDS:
-                    await self.reload()
+                    await self._reload()
         except (DomainError, SealedOtherwise, TimeoutError) as error:
             log.warning("signing keys could not be reloaded", reason=str(error))
         return self._tokens.key_set()

@@ -17,7 +17,7 @@ from services.runtime.errors import InvalidFields
 from services.runtime.postgres import Database, Row
 from services.runtime.scopes import Context
 
-MAX_KNOWN = 10_000
+MAX_KNOWN = 100_000
 HASH_BYTES = 32
 
 

@@ -1,6 +1,7 @@
 """What the tests of auth share."""
 
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,6 +15,8 @@ from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from services.runtime import postgres
 from services.runtime.postgres import Database
 from tests.conftest import Connect, Tenant, reason, register
+from tests.services.auth.audit_logs import CHAIN, LENGTH, OTHER, Log
+from tests.services.auth.databases import own_database
 from tests.services.auth.people import People
 
 AUDIT = "SELECT * FROM audit_entries WHERE organization_id = $1 AND action = $2 ORDER BY sequence"
@@ -50,6 +53,26 @@ async def database(stack: Stack) -> AsyncIterator[Database]:
     """As the service's own role."""
     async with postgres.connect(stack.database_url("auth"), init=postgres.jsonb_as_objects) as connected:
         yield connected
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def module_log(stack: Stack) -> AsyncIterator[Log]:
+    async with AsyncExitStack() as resources:
+        own = await resources.enter_async_context(own_database(stack))
+        connected = postgres.connect(own.url(), init=postgres.jsonb_as_objects)
+        log = Log(own, await resources.enter_async_context(connected))
+        await log.append(OTHER, LENGTH)
+        yield log
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def log(module_log: Log) -> Log:
+    """With a chain as it was written."""
+    others = f"WHERE organization_id <> '{OTHER}'"
+    await module_log.tamper(f"DELETE FROM audit_entries {others}", f"DELETE FROM audit_chains {others}")
+    await module_log.append(CHAIN, LENGTH)
+    assert await module_log.broken() is None
+    return module_log
 
 
 async def log_in(connect_as: Connect, tenant: Tenant, organization_id: UUID | None = None) -> pb.LogInResponse:

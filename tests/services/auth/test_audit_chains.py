@@ -1,80 +1,16 @@
 """Show 5: whatever a superuser does to the audit log behind the service's back is named by the verification."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
-from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import asyncpg
 import pytest
-import pytest_asyncio
 
-from deploy.local.stack import Stack
-from services.auth.audit import INSTALLATION, Entry, append
-from services.auth.audit_chains import BATCH, Head, Verified, verify
-from services.runtime import postgres
-from tests.services.auth.databases import OwnDatabase, own_database
+from services.auth.audit import INSTALLATION
+from services.auth.audit_chains import BATCH
+from tests.services.auth.audit_logs import BEHIND_THE_BACK, CHAIN, LENGTH, Log
 
-LENGTH = 7
-CHAIN = UUID("01980000-0000-7000-8000-00000000000a")
-OTHER = UUID("01980000-0000-7000-8000-00000000000b")
 AWAY = UUID("01980000-0000-7000-8000-00000000000c")
-BEHIND_THE_BACK = "SET session_replication_role = replica"
 RECOMPUTE = "UPDATE audit_entries AS entry SET hash = audit_hash(entry) WHERE organization_id = $1 AND sequence = $2"
-ENTRY = Entry("session.create", "someone", "user", "a session", "127.0.0.1", {"device": 'a "browser"', "ä": "€"})
-
-
-class Log:
-    """A database with two chains, and a superuser."""
-
-    def __init__(self, own: OwnDatabase, database: postgres.Database) -> None:
-        self.own = own
-        self.database = database
-
-    async def append(self, organization_id: UUID, count: int) -> None:
-        async with self.database.all_tenants() as statements:
-            for _ in range(count):
-                await append(statements, organization_id, ENTRY)
-
-    async def tamper(self, *statements: str) -> None:
-        async with self.own.superuser() as connection:
-            await connection.execute(BEHIND_THE_BACK)
-            for statement in statements:
-                await connection.execute(statement.replace("$chain", f"organization_id = '{CHAIN}'"))
-
-    async def chains(self, known: Mapping[UUID, Head] | None = None) -> dict[UUID, Verified]:
-        return {chain.organization_id: chain async for chain in verify(self.database, known or {})}
-
-    async def broken(self, known: Mapping[UUID, Head] | None = None) -> tuple[str, int] | None:
-        """What is wrong with the chain; nothing ever is with the other."""
-        chains = await self.chains(known)
-        assert chains[OTHER].broken is None
-        found = chains[CHAIN].broken
-        return (found.kind, found.sequence) if found else None
-
-    async def heads(self) -> dict[UUID, Head]:
-        return {organization_id: chain.head for organization_id, chain in (await self.chains()).items()}
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def module_log(stack: Stack) -> AsyncIterator[Log]:
-    async with AsyncExitStack() as resources:
-        own = await resources.enter_async_context(own_database(stack))
-        connected = postgres.connect(own.url(), init=postgres.jsonb_as_objects)
-        log = Log(own, await resources.enter_async_context(connected))
-        await log.append(OTHER, LENGTH)
-        yield log
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def log(module_log: Log) -> Log:
-    """With a chain as it was written."""
-    others = f"WHERE organization_id <> '{OTHER}'"
-    await module_log.tamper(f"DELETE FROM audit_entries {others}", f"DELETE FROM audit_chains {others}")
-    await module_log.append(CHAIN, LENGTH)
-    assert await module_log.broken() is None
-    return module_log
 
 
 def _changed(assignment: str) -> str:
@@ -234,72 +170,3 @@ async def test_a_long_chain_and_that_of_nobody_are_whole_while_they_are_written(
     assert [chain.broken for chain in chains.values()] == [None] * 3
     assert next(iter(chains)) == INSTALLATION
     assert chains[CHAIN].head.sequence >= 2 * BATCH
-
-
-FORBIDDEN = {
-    "change": ("UPDATE audit_entries SET actor = ''", "permission denied"),
-    "delete": ("DELETE FROM audit_entries", "permission denied"),
-    "truncate": ("TRUNCATE audit_entries", "permission denied"),
-    "move a head": ("UPDATE audit_chains SET sequence = 0", "permission denied"),
-    "make a head": ("INSERT INTO audit_chains VALUES (gen_random_uuid(), 1, '')", "permission denied"),
-    "delete a head": ("DELETE FROM audit_chains", "permission denied"),
-    "switch triggers off": (BEHIND_THE_BACK, "permission denied"),
-    "drop the trigger": ("DROP TRIGGER link ON audit_entries", "must be owner"),
-    "disable the trigger": ("ALTER TABLE audit_entries DISABLE TRIGGER ALL", "must be owner"),
-    "replace the link": (
-        "CREATE OR REPLACE FUNCTION audit_link() RETURNS trigger LANGUAGE sql AS ''",
-        "permission denied",
-    ),
-    "become the owner": ("SET ROLE neurectomy_owner", "permission denied"),
-}
-
-
-@pytest.mark.parametrize(("statement", "expected"), FORBIDDEN.values(), ids=FORBIDDEN)
-async def test_the_service_itself_cannot(log: Log, statement: str, expected: str) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError, match=expected):
-        async with log.database.all_tenants() as statements:
-            await statements.execute("tamper", statement)
-    assert await log.broken() is None
-
-
-WRITE_ALL = """
-INSERT INTO audit_entries
-VALUES ($1, 1000, now() - interval '1 year', 'forged', '', '', '', '', '{}', decode(repeat('ff', 32), 'hex'), 'mine')
-"""
-
-
-async def test_a_place_a_time_and_a_hash_that_the_service_gives_are_not_taken(log: Log) -> None:
-    async with log.database.tenant(CHAIN) as statements:
-        await statements.execute("forge", WRITE_ALL, CHAIN)
-        row = await statements.fetchrow("see", "SELECT now() - at AS age FROM audit_entries WHERE action = 'forged'")
-    assert row is not None
-    assert row["age"] < timedelta(hours=1)
-    assert (await log.heads())[CHAIN].sequence == LENGTH + 1
-    assert await log.broken() is None
-
-
-async def test_a_table_of_the_services_own_does_not_stand_in_for_the_heads(log: Log) -> None:
-    async with log.database.tenant(CHAIN) as statements:
-        await statements.execute("stand in", "CREATE TEMPORARY TABLE audit_chains (LIKE audit_chains) ON COMMIT DROP")
-        await append(statements, CHAIN, ENTRY)
-    assert (await log.heads())[CHAIN].sequence == LENGTH + 1
-    assert await log.broken() is None
-
-
-async def test_an_entry_of_another_organization_is_refused_with_its_head(log: Log) -> None:
-    stranger = uuid4()
-    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
-        async with log.database.tenant(CHAIN) as statements:
-            await append(statements, stranger, ENTRY)
-    assert stranger not in await log.chains()
-
-
-async def test_a_deed_that_is_rolled_back_leaves_no_entry(log: Log) -> None:
-    async def deed() -> None:
-        async with log.database.tenant(CHAIN) as statements:
-            await append(statements, CHAIN, ENTRY)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await deed()
-    assert (await log.heads())[CHAIN].sequence == LENGTH

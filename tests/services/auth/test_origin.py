@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -65,11 +66,19 @@ async def test_the_gateway_speaks_for_clients(
     assert await newest_session(stack, user_id) == expected
 
 
+EMPTY = count(1)
+
+
+def _empty(stack: Stack) -> str:
+    """A database that no test has used yet."""
+    return f"{stack.redis_url.rpartition('/')[0]}/{next(EMPTY)}"
+
+
 @asynccontextmanager
 async def strict(stack: Stack, **settings: str) -> AsyncIterator[str]:
-    """Another auth with real limits, and counters of its own by its own secret."""
+    """Another auth with real limits, and counters of its own in another of Redis's databases."""
     own = {"ATTEMPTS_PER_PAIR": "2", "ATTEMPTS_PER_ADDRESS": "4", "ATTEMPTS_PER_ACCOUNT": "3", "DEEDS_PER_ADDRESS": "2"}
-    environment = {**stack.environment("auth"), **own, "ENCRYPTION_SECRET": uuid4().hex, **settings}
+    environment = {**stack.environment("auth"), **own, "REDIS_URL": _empty(stack), **settings}
     environment["MAIL_FOLDER"] = ""
     async with listening("services.auth", environment) as (_, target):
         yield target

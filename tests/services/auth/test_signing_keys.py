@@ -6,13 +6,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 import asyncpg
+import grpc
 import jwt
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from google.protobuf.message import Message
 
 from deploy.local.stack import Stack
+from neurectomy.auth.v1 import signing_keys_pb2 as pb
+from neurectomy.auth.v1.signing_keys_pb2_grpc import SigningKeysServiceStub
 from services.auth.audit import Entry
 from services.auth.revocations import Revocations
 from services.auth.sealing import Keyring
@@ -20,6 +24,8 @@ from services.auth.signing_keys import SLACK_SECONDS, Life, SealedOtherwise, Sig
 from services.auth.tokens import Grant, Tokens
 from services.runtime import postgres
 from services.runtime.errors import LastSigningKey, SigningKeyNotFound
+from tests.conftest import Connect, Tenant, reason
+from tests.gateway.running import start
 from tests.services.auth.databases import OwnDatabase, own_database
 
 SECRET = "s" * 32
@@ -243,3 +249,32 @@ async def test_the_upgrade_seals_what_lay_open_logs_nobody_out_and_gets_rid_of_i
             assert await replicas[1].states() == ["signing", "next"]
         async with own.superuser() as connection:
             assert await connection.fetchval("SELECT count(private_key) FROM signing_keys") == 0
+
+
+async def test_a_process_with_another_secret_ends_with_one_line_that_holds_no_secret(world: World) -> None:
+    await world.replica()
+    environment = {
+        **world.own.stack.environment("auth"),
+        "DATABASE_URL": world.own.url(),
+        "ENCRYPTION_SECRET": "t" * 32,
+    }
+    process = await start("services.auth", environment)
+    assert process.stderr is not None
+    told = (await process.stderr.read()).decode().splitlines()
+    assert await process.wait() == 1
+    assert told[-1].startswith("ENCRYPTION_SECRET does not open signing key ")
+    assert not any("Traceback" in line or "t" * 32 in line for line in told)
+
+
+CALLS = {
+    "ListSigningKeys": pb.ListSigningKeysRequest(),
+    "RotateSigningKeys": pb.RotateSigningKeysRequest(),
+    "RevokeSigningKey": pb.RevokeSigningKeyRequest(id="any", replace=True),
+}
+
+
+@pytest.mark.parametrize(("name", "request_"), CALLS.items(), ids=CALLS)
+async def test_keys_are_no_tenants_business(connect_as: Connect, tenant: Tenant, name: str, request_: Message) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await getattr(connect_as(SigningKeysServiceStub, tenant), name)(request_)
+    assert reason(caught.value) == "PERMISSION_MISSING"

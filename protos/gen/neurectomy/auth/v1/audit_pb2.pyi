@@ -279,7 +279,7 @@ class VerifyAuditLogRequest(_message.Message):
     KNOWN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def known(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditHead]:
-        """Heads that were noted before: a chain that does not go on from them was rewritten or cut. At most 10,000."""
+        """Heads that were noted before: a chain that does not go on from them was rewritten or cut. At most 100,000."""
 
     def __init__(
         self,
