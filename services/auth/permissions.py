@@ -74,6 +74,11 @@ def beyond(granted: frozenset[str], wanted: frozenset[str]) -> list[str]:
     return sorted(each for each in wanted if not covers(granted, each))
 
 
+def grantable() -> Mapping[str, str]:
+    """Those that a role may have, with their sentences: what an owner has."""
+    return {permission: sentence for permission, sentence in KNOWN.items() if covers(OWNER, permission)}
+
+
 def is_known(permission: str) -> bool:
     """Whether it is one, or the wildcard of an area that has some."""
     area, _, deed = permission.partition(":")
