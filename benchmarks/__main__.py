@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: put the running stack under an open-loop load, or measure what recording it all costs."""
+"""`python -m benchmarks`: an open-loop load on the running stack, what recording it costs, what small things cost."""
 
 import asyncio
 import time
@@ -64,6 +64,35 @@ def overhead(
             console.print(turns.by_process(measured))
         if len(found) > 1:
             console.print(turns.table("one of each together", turns.together(list(found.values()))))
+
+
+@app.command()
+def micro(suites: Annotated[list[str], typer.Argument(help="Of auth.")]) -> None:
+    """What small things cost, by the product's own functions; needs no stack."""
+    from benchmarks.micro.suites import SUITES, run
+
+    for suite in suites:
+        if suite not in SUITES:
+            raise typer.BadParameter(f"there is no suite {suite!r}; there are {', '.join(SUITES)}")
+        console.print(run(suite))
+
+
+@app.command()
+def login(
+    attempts: Annotated[int, typer.Option(min=10, max=100_000, help="With a wrong password, on each kind.")] = 240,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Log-ins in progress beside GET /health.")] = 16,
+    rate: Annotated[float, typer.Option(min=1, max=10_000, help="GET /health due per second.")] = 200.0,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="How long, alone and beside log-ins each.")] = 15.0,
+    state: StateFolder = DEFAULT_STATE,
+) -> None:
+    """Whether the time of a log-in tells who has an account, and what log-ins leave to GET /health."""
+    with told_plainly():
+        from benchmarks import login as log_ins
+
+        addresses = Addresses.of_running(State(state))
+        console.print(log_ins.comparison_table(asyncio.run(log_ins.compare(addresses, attempts))))
+        beside = asyncio.run(log_ins.health_beside(addresses, at_once, rate, seconds))
+        console.print(log_ins.beside_table(beside, at_once))
 
 
 def _require_known(scenarios: Iterable[str]) -> None:

@@ -46,6 +46,7 @@ class Plan:
 
     url: str
     query: str
+    """Empty for a plain GET."""
     rate: float
     seconds: float
     warm_up_seconds: float = 2.0
@@ -134,6 +135,9 @@ def _requests(plan: Plan) -> Callable[[int], bytes]:
     parts = urlsplit(plan.url)
     body = orjson.dumps({"query": plan.query})
     authorization = f"Authorization: Bearer {plan.token}\r\n" if plan.token else ""
+    if not plan.query:
+        get = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
+        return lambda _: get
     head = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n{authorization}"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.auth import commands as auth
 from deploy.local.failure import StackError
 from deploy.local.state import State
 from deploy.terminal import DEFAULT_STATE, StateFolder, console, told_plainly
@@ -30,14 +31,21 @@ Since = Annotated[float, typer.Option(envvar="NEURECTOMY_SINCE", hidden=True)]
 
 
 @app.command()
-def up(state: StateFolder = DEFAULT_STATE, port: Ports = [], since: Since = 0.0) -> None:  # noqa: B006  # Typer's way
+def up(
+    state: StateFolder = DEFAULT_STATE,
+    port: Ports = [],  # noqa: B006  # Typer's way
+    tls: Annotated[
+        bool, typer.Option("--tls", help="mTLS between our processes, by an authority of this run.")
+    ] = False,
+    since: Since = 0.0,
+) -> None:
     """Start everything on this machine, with demo data, and stay until Ctrl-C."""
     with told_plainly():
         from deploy.local.foreground import run
         from deploy.local.ports import parse
         from deploy.local.stack import StackOptions
 
-        asyncio.run(run(console, StackOptions(state, parse(port)), since or time.time()))
+        asyncio.run(run(console, StackOptions(state, parse(port), tls=tls), since or time.time()))
 
 
 @app.command()
@@ -75,6 +83,8 @@ def seed(state: StateFolder = DEFAULT_STATE) -> None:
 
 
 app.add_typer(traces.app)
+app.add_typer(auth.keys, name="keys")
+app.add_typer(auth.audit, name="audit")
 
 
 def wait_until_ended(folder: State) -> None:

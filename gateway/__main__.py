@@ -8,10 +8,12 @@ from prometheus_client import REGISTRY
 
 from gateway.app import App
 from gateway.changes import Changes, connect
+from gateway.clients import Clients, voucher
 from gateway.documents import Documents
 from gateway.execution import Engine, load_schema
 from gateway.fields import SERVICE
 from gateway.identity import Anonymous
+from gateway.key_set import KeySetPage
 from gateway.metrics import HttpMetrics
 from gateway.operations import Operations
 from gateway.pages import pages
@@ -26,13 +28,14 @@ from gateway.transports.http import HttpTransport
 from gateway.transports.websocket import Door, WebSocketTransport
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from services.runtime import logs
-from services.runtime.caller import Verifier
-from services.runtime.channels import ApiKeys, KeySet, ServiceIdentity, callers_token, no_token, traced
+from services.runtime.channels import ServiceIdentity, callers_token, no_token, traced
 from services.runtime.export import exporting
+from services.runtime.exposure import warn_of_plaintext
 from services.runtime.listening import bind
 from services.runtime.log_export import exporting_logs
 from services.runtime.loop_lag import loop_lag
 from services.runtime.settings import load
+from services.runtime.verifying import verifying
 
 NOTICE_SECONDS = 0.5
 """How long a load balancer has to see on /ready that we are leaving."""
@@ -41,11 +44,12 @@ NOTICE_SECONDS = 0.5
 async def main() -> None:
     settings = load(GatewaySettings)
     logs.configure(settings, SERVICE)
+    warn_of_plaintext(settings, settings.targets().values())
     listener = bind(settings.listen, "The gateway")
     async with AsyncExitStack() as stack:
         export = stack.enter_context(exporting(SERVICE, settings))
         stack.enter_context(exporting_logs(SERVICE, settings))
-        channels = await stack.enter_async_context(open_channels(settings.targets()))
+        channels = await stack.enter_async_context(open_channels(settings.targets(), settings.tls))
         redis = await stack.enter_async_context(connect(settings.redis_url.get_secret_value()))
         auth = traced(channels["auth"], no_token)
         identity = ServiceIdentity(auth, "gateway", settings.service_secret.get_secret_value())
@@ -61,23 +65,26 @@ async def main() -> None:
         schema, limits = load_schema(), settings.limits()
         operations = Operations(
             engine=Engine(schema, Documents(schema, limits, settings.document_cache_tokens), limits),
-            services=services_on(channels, anonymous.or_callers if anonymous else callers_token),
+            services=services_on(
+                channels, anonymous.or_callers if anonymous else callers_token, voucher(identity.token)
+            ),
             changes=Changes(redis, settings.max_queued_changes),
             spans=spans,
             recorded=settings.tracing == "on",
             seconds=settings.request_seconds,
             baggage=settings.carries_baggage,
+            clients=Clients(settings.trusted_proxies, settings.trusted_proxy_header),
         )
-        verifier = Verifier(KeySet(auth).fetch, ApiKeys(auth).principal)
+        verifier = await stack.enter_async_context(verifying(auth, settings))
         door = Door(verifier, anonymous, settings.socket_init_seconds, settings.max_socket_operations)
         websocket = WebSocketTransport(operations, door)
         readiness = Readiness(channels)
         for collector in (metrics, shares, spans.overhead):
             REGISTRY.register(collector)
         app = App(
-            HttpTransport(operations, limits.body_bytes),
+            HttpTransport(operations, verifier, limits.body_bytes),
             websocket,
-            pages(readiness, settings.graphiql_assets),
+            pages(readiness, KeySetPage(services_on(channels, no_token).auth), settings.graphiql_assets),
             metrics,
             settings.graphiql_assets is not None,
         )

@@ -26,7 +26,7 @@ class Context:
         self.services = services
         self.changes = changes
         self.principal = principal
-        """The verified caller of a WebSocket; None by HTTP, where the services verify."""
+        """The verified caller; None by HTTP for one without a token."""
         self.fields = fields
         """Where waiting fields are noted, if the request is recorded."""
         self.truncated: list[list[str | int]] = []

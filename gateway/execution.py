@@ -25,6 +25,8 @@ from gateway.fields import watch_fields
 from gateway.limits import LimitExceeded, Limits
 from gateway.resolvers import (
     agent_store,
+    api_keys,
+    audit,
     auth,
     changes,
     explanations,
@@ -32,13 +34,16 @@ from gateway.resolvers import (
     invitations,
     nodes,
     organizations,
+    passwords,
     roles,
     scalars,
+    second_factor,
+    sessions,
     traces,
     vector_search,
 )
 
-AUTH = (auth, organizations, invitations, roles, explanations)
+AUTH = (auth, passwords, second_factor, sessions, api_keys, organizations, invitations, roles, explanations, audit)
 AREAS = (scalars, nodes, *AUTH, agent_store, vector_search, graph, traces, changes)
 MAX_COERCION_ERRORS = 10
 

@@ -1,9 +1,10 @@
 """What surrounds every GraphQL operation, whatever it came by: its trace, its time, and its caller's token."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.changes import Changes
+from gateway.clients import Clients
 from gateway.context import Context
 from gateway.execution import Answer, Engine, Prepared
 from gateway.fields import Fields
@@ -78,6 +79,8 @@ class Operations:
     seconds: float
     baggage: bool = True
     """Whether callers' baggage reaches the services."""
+    clients: Clients = field(default_factory=Clients)
+    """Knows whom a mutation comes from; queries change nothing that it would be written down for."""
 
     def begin(self, traceparent: str | None = None, tracestate: str = "", baggage: str = "") -> Running:
         """From now on, this task works for one operation."""

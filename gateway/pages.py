@@ -1,4 +1,4 @@
-"""What the gateway serves beside GraphQL: readiness, metrics, and GraphiQL where its files are there."""
+"""What the gateway serves beside GraphQL: readiness, metrics, public keys, and GraphiQL where its files are there."""
 
 from asyncio import to_thread
 from collections.abc import Iterable, Sequence
@@ -15,14 +15,16 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from gateway.key_set import KeySetPage
 from gateway.readiness import Readiness
 
 WEB = Path(__file__).parent / "web"
-PATHS = {"/graphql", "/health", "/ready", "/metrics"}
+KEY_SET = "/.well-known/jwks.json"
+PATHS = {"/graphql", "/health", "/ready", "/metrics", KEY_SET}
 """Those that metrics tell apart."""
 
 
-def pages(readiness: Readiness, graphiql: Path | None) -> Starlette:
+def pages(readiness: Readiness, key_set: KeySetPage, graphiql: Path | None) -> Starlette:
     """The application that serves them."""
 
     async def ready(_: Request) -> Response:
@@ -35,7 +37,11 @@ def pages(readiness: Readiness, graphiql: Path | None) -> Starlette:
         }
         return JSONResponse(body, status_code=200 if body["ready"] else 503)
 
-    routes: list[BaseRoute] = [Route("/ready", ready), Route("/metrics", _metrics)]
+    routes: list[BaseRoute] = [
+        Route("/ready", ready),
+        Route("/metrics", _metrics),
+        Route(KEY_SET, key_set.answer),
+    ]
     if graphiql is not None:
         routes += [
             Route("/graphql", _graphiql),

@@ -10,26 +10,35 @@ import grpc
 from gateway.errors import RemoteError
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
+from neurectomy.auth.v1.audit_pb2_grpc import AuditServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.auth.v1.explanations_pb2_grpc import ExplanationsServiceStub
 from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceStub
 from neurectomy.auth.v1.members_pb2_grpc import MembersServiceStub
 from neurectomy.auth.v1.organizations_pb2_grpc import OrganizationsServiceStub
+from neurectomy.auth.v1.passwords_pb2_grpc import PasswordsServiceStub
 from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceStub
+from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceStub
+from neurectomy.auth.v1.sessions_pb2_grpc import SessionsServiceStub
 from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceStub
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
-from services.runtime.channels import OPTIONS, Token, traced
+from services.runtime.channels import Beside, Token, opened, traced
+from services.runtime.tls import Tls
 
 if TYPE_CHECKING:
     from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceAsyncStub
     from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceAsyncStub
+    from neurectomy.auth.v1.audit_pb2_grpc import AuditServiceAsyncStub
     from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
     from neurectomy.auth.v1.explanations_pb2_grpc import ExplanationsServiceAsyncStub
     from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceAsyncStub
     from neurectomy.auth.v1.members_pb2_grpc import MembersServiceAsyncStub
     from neurectomy.auth.v1.organizations_pb2_grpc import OrganizationsServiceAsyncStub
+    from neurectomy.auth.v1.passwords_pb2_grpc import PasswordsServiceAsyncStub
     from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceAsyncStub
+    from neurectomy.auth.v1.second_factor_pb2_grpc import SecondFactorServiceAsyncStub
+    from neurectomy.auth.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
     from neurectomy.graph.v1.graph_pb2_grpc import GraphServiceAsyncStub
     from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
     from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceAsyncStub
@@ -49,6 +58,10 @@ class Services:
     roles: "RolesServiceAsyncStub"
     invitations: "InvitationsServiceAsyncStub"
     explanations: "ExplanationsServiceAsyncStub"
+    sessions: "SessionsServiceAsyncStub"
+    passwords: "PasswordsServiceAsyncStub"
+    second_factor: "SecondFactorServiceAsyncStub"
+    audit: "AuditServiceAsyncStub"
     agent_store: "AgentStoreServiceAsyncStub"
     vector_search: "VectorSearchServiceAsyncStub"
     graph: "GraphServiceAsyncStub"
@@ -56,29 +69,30 @@ class Services:
 
 
 @asynccontextmanager
-async def open_channels(targets: Mapping[str, str]) -> AsyncIterator[Channels]:
+async def open_channels(targets: Mapping[str, str], tls: Tls | None) -> AsyncIterator[Channels]:
     """A channel to each target, by service name; closed at the end."""
     async with AsyncExitStack() as stack:
-        yield {
-            service: await stack.enter_async_context(grpc.aio.insecure_channel(target, options=OPTIONS))
-            for service, target in targets.items()
-        }
+        yield {service: await stack.enter_async_context(opened(target, tls)) for service, target in targets.items()}
 
 
-def services_on(channels: Channels, token: Token) -> Services:
-    """Stubs on the channels, whose calls carry the given token."""
+def services_on(channels: Channels, token: Token, voucher: Beside | None = None) -> Services:
+    """Stubs on the channels, whose calls carry the given token; those to auth also carry what the voucher says."""
 
-    def named(service: str) -> grpc.aio.Channel:
-        return cast(grpc.aio.Channel, _NamedChannel(traced(channels[service], token), service))
+    def named(service: str, beside: Beside | None = None) -> grpc.aio.Channel:
+        return cast(grpc.aio.Channel, _NamedChannel(traced(channels[service], token, beside), service))
 
     return Services(
-        auth=AuthServiceStub(auth := named("auth")),
+        auth=AuthServiceStub(auth := named("auth", voucher)),
         api_keys=ApiKeysServiceStub(auth),
         organizations=OrganizationsServiceStub(auth),
         members=MembersServiceStub(auth),
         roles=RolesServiceStub(auth),
         invitations=InvitationsServiceStub(auth),
         explanations=ExplanationsServiceStub(auth),
+        sessions=SessionsServiceStub(auth),
+        passwords=PasswordsServiceStub(auth),
+        second_factor=SecondFactorServiceStub(auth),
+        audit=AuditServiceStub(auth),
         agent_store=AgentStoreServiceStub(named("agent_store")),
         vector_search=VectorSearchServiceStub(named("vector_search")),
         graph=GraphServiceStub(named("graph")),

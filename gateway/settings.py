@@ -1,8 +1,9 @@
 """What the gateway reads from its environment."""
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -27,6 +28,11 @@ class GatewaySettings(ServiceSettings):
     """The folder with GraphiQL's and React's files; there is no GraphiQL without it."""
     anonymous_access: bool = False
     """Callers without a token read the organization that auth names for it. Not in production."""
+
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of the proxies that are believed when they say whom they speak for, as a JSON list: ["10.0.0.0/8"]."""
+    trusted_proxy_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    """Where they say it. They must add to it, or replace what a client sent in it."""
 
     request_seconds: Seconds = 10.0
     """What one operation may take, with everything that it calls."""

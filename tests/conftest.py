@@ -103,7 +103,7 @@ def reason(error: grpc.aio.AioRpcError) -> str:
 
 async def service_token(stack: Stack, service: str) -> str:
     """A token of one of our own services, by its own secret."""
-    async with channels.connect(stack.targets["auth"], channels.no_token) as auth:
+    async with channels.connect(stack.targets["auth"], channels.no_token, stack.tls) as auth:
         token = await channels.ServiceIdentity(auth, service, stack.secrets.services[service]).token()
     assert token is not None
     return token

@@ -5,12 +5,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from uuid import UUID
 
 from deploy.local import graphiql, neo4j, postgres, valkey
+from deploy.local.certificates import Certificates
 from deploy.local.failure import StackError
 from deploy.local.ports import HOST
 from deploy.local.state import State
+from services.runtime.tls import Tls
 
 DEMO_ORGANIZATION = UUID("01980000-0000-7000-8000-000000000001")
 SERVICES = ("auth", "agent_store", "vector_search", "graph", "traces")
@@ -35,9 +39,10 @@ class Secrets:
 class Addresses:
     """A stack as seen by whoever calls it: by the process that started it, or by another with the same state folder."""
 
-    def __init__(self, state: State, ports: Mapping[str, int]) -> None:
+    def __init__(self, state: State, ports: Mapping[str, int], encrypted: bool = False) -> None:
         self.state = state
         self.ports = ports
+        self._certificates = Certificates(state) if encrypted else None
 
     @classmethod
     def of_running(cls, state: State) -> "Addresses":
@@ -45,7 +50,12 @@ class Addresses:
         running = state.running()
         if running is None:
             raise StackError(f"No stack runs in {state.path}. Start one with `neurectomy up`.")
-        return cls(state, running["ports"])
+        return cls(state, running["ports"], running["tls"])
+
+    @cached_property
+    def tls(self) -> Tls | None:
+        """What whoever calls from here shows, the command line's own; None for a stack in plaintext."""
+        return self._certificates.tls("cli") if self._certificates else None
 
     @property
     def targets(self) -> Mapping[str, str]:
@@ -72,6 +82,11 @@ class Addresses:
         """The user is `neo4j`, the password in `secrets`."""
         return neo4j.url(self.ports["neo4j"])
 
+    @property
+    def mail_folder(self) -> Path:
+        """Where auth writes the mails that it would send elsewhere."""
+        return self.state.path / "mail"
+
     def database_url(self, role: str) -> str:
         """The database for a role: a service's name, `neurectomy_owner` or `postgres`."""
         return postgres.url(role, self.state.secret(f"postgres.{role}"), self.ports["postgres"])
@@ -94,8 +109,10 @@ class Addresses:
             "LOG_LEVEL": "info",
             "LOG_FORMAT": "json",
             "AUTH_TARGET": self.targets["auth"],
+            "REDIS_URL": self.redis_url,
             "SERVICE_SECRET": self.secrets.services[name],
-            "TRACES_ENDPOINT": f"http://{self.targets['traces']}",
+            "TRACES_ENDPOINT": f"{'https' if self._certificates else 'http'}://{self.targets['traces']}",
+            **(self._certificates.environment(name) if self._certificates else {}),
         }
 
     def _own(self, name: str) -> dict[str, str]:
@@ -105,14 +122,13 @@ class Addresses:
                 digests = {identity: hashlib.sha256(secret.encode()).hexdigest() for identity, secret in secrets}
                 return {
                     "DATABASE_URL": self.database_url(name),
-                    "REDIS_URL": self.redis_url,
                     "ENCRYPTION_SECRET": self.state.secret("encryption"),
                     "SERVICE_CREDENTIALS": json.dumps(digests),
                     "ANONYMOUS_ORGANIZATION": str(DEMO_ORGANIZATION),
+                    "MAIL_FOLDER": str(self.mail_folder),
+                    "PUBLIC_URL": self.gateway_url,
                 }
-            case "agent_store":
-                return {"DATABASE_URL": self.database_url(name), "REDIS_URL": self.redis_url}
-            case "vector_search":
+            case "agent_store" | "vector_search":
                 return {"DATABASE_URL": self.database_url(name)}
             case "graph":
                 return {
@@ -127,7 +143,7 @@ class Addresses:
             case "gateway":
                 targets = {f"{service.upper()}_TARGET": target for service, target in self.targets.items()}
                 page = {"GRAPHIQL_ASSETS": str(graphiql.page())}
-                return {**targets, **page, "REDIS_URL": self.redis_url, "ANONYMOUS_ACCESS": "true"}
+                return {**targets, **page, "ANONYMOUS_ACCESS": "true"}
             case _:
                 return {}
 

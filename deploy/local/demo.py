@@ -8,7 +8,6 @@ import itertools
 import secrets
 import tomllib
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +25,11 @@ from neurectomy.agent_store.v1 import agent_store_pb2 as agent_pb
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.vector_search.v1 import vector_search_pb2 as vector_pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
-from services.auth.passwords import Passwords, Profile
+from services.auth.passwords import HashingPool, Passwords, Profile
 from services.auth.permissions import ROLES
-from services.auth.signing_keys import load as load_keys
+from services.auth.revocations import Revocations
+from services.auth.sealing import Keyring
+from services.auth.signing_keys import SigningKeys
 from services.auth.store import accounts
 from services.auth.tokens import Grant, Tokens
 from services.runtime import channels, postgres
@@ -159,20 +160,26 @@ async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[De
         database = await resources.enter_async_context(postgres.connect(stack.database_url("auth"), max_size=5))
         users = await _people(database, cast)
         owner = Grant(str(users[cast["users"][0]["name"]]), "user", ROLES["owner"], DEMO_ORGANIZATION)
-        token = Tokens(await load_keys(database), TOKEN_SECONDS).issue(owner).token
+        tokens = Tokens([], TOKEN_SECONDS)
+        keyring = Keyring(stack.state.secret("encryption"))
+        await SigningKeys(database, keyring, tokens, Revocations(TOKEN_SECONDS)).reload()
+        token = tokens.issue(owner).token
 
         async def owners() -> str:
             return token
 
-        agents = await resources.enter_async_context(channels.connect(stack.targets["agent_store"], owners))
-        vectors = await resources.enter_async_context(channels.connect(stack.targets["vector_search"], owners))
+        agents = await resources.enter_async_context(channels.connect(stack.targets["agent_store"], owners, stack.tls))
+        vectors = await resources.enter_async_context(
+            channels.connect(stack.targets["vector_search"], owners, stack.tls)
+        )
         yield Demo(AgentStoreServiceStub(agents), VectorSearchServiceStub(vectors), users)
 
 
 async def _people(database: postgres.Database, cast: Mapping[str, Any]) -> dict[str, UUID]:
     """The users by name. Nobody knows their passwords: the demo organization is for reading."""
-    with ThreadPoolExecutor(1) as pool:
-        unusable = await Passwords(Profile.RFC_9106_LOW_MEMORY, pool).hash(secrets.token_urlsafe(24))
+    profile = Profile.RFC_9106_LOW_MEMORY
+    with HashingPool(profile.megabytes, profile.megabytes, queue=0) as pool:
+        unusable = await Passwords(profile, pool).hash(secrets.token_urlsafe(24))
     async with database.all_tenants() as statements:
         return {user["name"]: await _person(statements, cast["organization"], user, unusable) for user in cast["users"]}
 

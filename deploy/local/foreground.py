@@ -70,6 +70,7 @@ def _welcome(console: Console, stack: Stack, seconds: float) -> None:
     console.print(f"GraphiQL, in a browser:  {url}", **PLAIN)
     console.print(f"A first query:           curl -s {url} -H 'content-type: application/json' -d '{body}'", **PLAIN)
     console.print(f"Who owes which latency:  {stack.traces_url}", **PLAIN)
+    console.print(f"Mails that auth sends:   {stack.mail_folder}", **PLAIN)
     console.print(f"Logs:                    {stack.state.path / 'logs'}", **PLAIN)
     console.print("\nOne query through all four services, to paste into GraphiQL:\n")
     console.print(QUERY, **PLAIN)

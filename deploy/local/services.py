@@ -11,14 +11,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from deploy.local.ports import HOST, listens
 from deploy.local.processes import Program, Service
 from deploy.local.state import State
+from services.runtime.channels import opened
+from services.runtime.tls import Tls
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = "gateway"
 SECONDS = 5.0
 
 
-def service(state: State, name: str, port: int, environment: Mapping[str, str]) -> Service:
-    """How to run one of ours."""
+def service(state: State, name: str, port: int, environment: Mapping[str, str], tls: Tls | None = None) -> Service:
+    """How to run one of ours, and with which certificate to ask whether it is ready."""
     module = GATEWAY if name == GATEWAY else f"services.{name}"
     program = Program(
         name=name,
@@ -27,7 +29,7 @@ def service(state: State, name: str, port: int, environment: Mapping[str, str]) 
         log=state.log(name),
         environment=environment,
     )
-    return Service(program, state.pid_file(name), _probe(name, port))
+    return Service(program, state.pid_file(name), _probe(name, port, tls))
 
 
 def migrations(name: str) -> Path:
@@ -35,17 +37,17 @@ def migrations(name: str) -> Path:
     return ROOT / "services" / name / "migrations"
 
 
-def _probe(name: str, port: int) -> Callable[[], Awaitable[bool]]:
+def _probe(name: str, port: int, tls: Tls | None) -> Callable[[], Awaitable[bool]]:
     async def answers() -> bool:
         if not await listens(port):
             return False
-        return await (_is_alive(port) if name == GATEWAY else _serves(port))
+        return await (_is_alive(port) if name == GATEWAY else _serves(port, tls))
 
     return answers
 
 
-async def _serves(port: int) -> bool:
-    async with grpc.aio.insecure_channel(f"{HOST}:{port}") as channel:
+async def _serves(port: int, tls: Tls | None) -> bool:
+    async with opened(f"{HOST}:{port}", tls) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)
         except grpc.aio.AioRpcError:

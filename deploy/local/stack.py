@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,8 @@ from typing import Self
 from asyncpg import PostgresError
 
 from deploy.local import graphiql, jars, neo4j, postgres, services, valkey
-from deploy.local.addresses import Addresses
+from deploy.local.addresses import IDENTITIES, Addresses
+from deploy.local.certificates import Authority
 from deploy.local.failure import StackError
 from deploy.local.order import Needs, closure, in_order, reverse
 from deploy.local.ports import FIXED_PORTS, FREE_PORTS, PART_OF, require_free, settle
@@ -56,29 +58,35 @@ class StackOptions:
     extra_environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By process: variables that are added to its own or replace them."""
     report: Report = say_nothing
+    tls: bool = False
+    """Whether our processes speak mTLS with each other, by an authority of this run alone."""
 
     @classmethod
     def for_tests(cls, state: Path, parts: Sequence[str] = tuple(NEEDS)) -> "StackOptions":
-        """On free ports."""
-        return cls(state, ports=FREE_PORTS, parts=parts)
+        """On free ports. Tests come from one address, and register and log in a lot."""
+        limits = ("ATTEMPTS_PER_ADDRESS", "DEEDS_PER_ADDRESS")
+        many = {"auth": dict.fromkeys(limits, "100000")}
+        return cls(state, ports=FREE_PORTS, parts=parts, extra_environment=many)
 
 
 class Stack(Addresses):
     """PostgreSQL, Valkey, Neo4j, five services and the gateway: up inside the `async with`, gone after it."""
 
     def __init__(self, options: StackOptions) -> None:
-        super().__init__(State(options.state), settle({**FIXED_PORTS, **options.ports}))
+        super().__init__(State(options.state), settle({**FIXED_PORTS, **options.ports}), options.tls)
         self._options = options
         self._report = options.report
         self._parts = closure(NEEDS, options.parts)
         self._processes: dict[str, Supervised] = {}
         self._resources = AsyncExitStack()
+        self._authority: Authority | None = None
 
     async def __aenter__(self) -> Self:
         """Start everything. Raises StackError, with nothing left running, when something does not start."""
         async with AsyncExitStack() as resources:
-            resources.enter_context(self.state.locked({"ports": self.ports}))
+            resources.enter_context(self.state.locked({"ports": self.ports, "tls": self._options.tls}))
             self._require_a_clear_field()
+            self._certify()
             resources.push_async_callback(self._stop_all)
             await in_order(self._parts, self._begin)
             self._resources = resources.pop_all()
@@ -118,6 +126,16 @@ class Stack(Addresses):
         """What the process of that name is given."""
         return super().environment(name) | dict(self._options.extra_environment.get(name, {}))
 
+    def renew_certificate(self, name: str) -> None:
+        """Another one for a process, by the same authority, which a running one takes up by itself."""
+        if self._certificates is None or self._authority is None:
+            raise StackError("A stack in plaintext has no certificates.")
+        self._certificates.renew(self._authority, name, datetime.now(UTC))
+
+    def _certify(self) -> None:
+        if self._certificates is not None:
+            self._authority = self._certificates.begin(IDENTITIES, datetime.now(UTC))
+
     def _require_a_clear_field(self) -> None:
         """What an earlier run left behind when it was ended hard is ended; what is not ours is said."""
         require_room(self.state.path)
@@ -154,7 +172,7 @@ class Stack(Addresses):
                 folder = await jars.fetch(name, partial(self._report_jars, name))
                 return await neo4j.prepare(self.state, port, folder)
             case _:
-                return services.service(self.state, name, port, self.environment(name))
+                return services.service(self.state, name, port, self.environment(name), self.tls)
 
     async def _migrate(self) -> None:
         await postgres.prepare_database(self.state, self.ports["postgres"])

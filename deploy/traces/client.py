@@ -15,6 +15,8 @@ from neurectomy.traces.v1 import traces_pb2 as pb
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceStub
 from services.runtime import channels
 from services.runtime.channels import Token
+from services.runtime.settings import TlsSettings, load
+from services.runtime.tls import Tls
 
 if TYPE_CHECKING:
     from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceAsyncStub
@@ -36,6 +38,7 @@ class Target:
     auth: str
     traces: str
     secret: str
+    tls: Tls | None
 
 
 def local(state: Path) -> Target:
@@ -44,31 +47,35 @@ def local(state: Path) -> Target:
     from deploy.local.state import State
 
     addresses = Addresses.of_running(State(state))
-    return Target(addresses.targets["auth"], addresses.targets["traces"], addresses.secrets.services[IDENTITY])
+    auth, traces = addresses.targets["auth"], addresses.targets["traces"]
+    return Target(auth, traces, addresses.secrets.services[IDENTITY], addresses.tls)
 
 
 def chosen(state: Path, auth: str, traces: str, secret: str, needed: Sequence[str]) -> Target:
-    """The system at the given addresses, or that of the folder when none is given. Raises StackError for half of it."""
+    """The system at the given addresses, or that of the folder when none is given. Raises StackError for half of it.
+
+    A system elsewhere is called with mTLS where TLS_* say so; wrong ones end the process with status 2.
+    """
     given = {"AUTH_TARGET": auth, "TRACES_TARGET": traces, "SERVICE_SECRET": secret}
     if not auth and not traces:
         return local(state)
     missing = [key for key in needed if not given[key]]
     if missing:
         raise StackError(f"A system elsewhere is reached by {', '.join(needed)}; not set: {', '.join(missing)}.")
-    return Target(auth, traces, secret)
+    return Target(auth, traces, secret, load(TlsSettings).tls)
 
 
 @asynccontextmanager
-async def operators_token(auth_target: str, secret: str) -> AsyncIterator[Token]:
+async def operators_token(target: Target) -> AsyncIterator[Token]:
     """Tokens of the command line's own identity. Asking for one raises StackError where auth gives none."""
-    async with channels.connect(auth_target, channels.no_token) as auth:
-        identity = channels.ServiceIdentity(auth, IDENTITY, secret)
+    async with channels.connect(target.auth, channels.no_token, target.tls) as auth:
+        identity = channels.ServiceIdentity(auth, IDENTITY, target.secret)
 
         async def token() -> str | None:
             try:
                 return await identity.token()
             except grpc.aio.AioRpcError as error:
-                raise StackError(told("auth", auth_target, error)) from error
+                raise StackError(told("auth", target.auth, error)) from error
 
         yield token
 
@@ -77,8 +84,8 @@ async def operators_token(auth_target: str, secret: str) -> AsyncIterator[Token]
 async def traces(target: Target) -> AsyncIterator["TracesServiceAsyncStub"]:
     """The traces service, as the operator at the command line. Its errors come out as StackError."""
     async with (
-        operators_token(target.auth, target.secret) as token,
-        channels.connect(target.traces, token) as channel,
+        operators_token(target) as token,
+        channels.connect(target.traces, token, target.tls) as channel,
     ):
         try:
             yield TracesServiceStub(channel)
@@ -160,5 +167,5 @@ async def trace_at(target: Target, trace_id: str) -> pb.GetTraceResponse:
 
 async def token_at(target: Target) -> str:
     """An operator's token. Raises StackError."""
-    async with operators_token(target.auth, target.secret) as token:
+    async with operators_token(target) as token:
         return await token() or ""

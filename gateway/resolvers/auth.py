@@ -1,17 +1,14 @@
-"""Users, log-ins and keys: what the auth service answers."""
+"""Users and log-ins: what the auth service answers."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from ariadne import MutationType, ObjectType, QueryType
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.context import Info
 from gateway.remote import Services
 from gateway.resolvers.messages import null_when_empty, read
 from neurectomy.agent_store.v1 import agent_store_pb2 as agents_pb
-from neurectomy.auth.v1 import api_keys_pb2
 from neurectomy.auth.v1 import auth_pb2 as pb
 
 query, mutation = QueryType(), MutationType()
@@ -25,6 +22,7 @@ read(
         "accessToken": "access_token.token",
         "expireTime": "access_token.expire_time",
         "refreshToken": "refresh_token.token",
+        "refreshTokenExpireTime": "refresh_token.expire_time",
     },
 )
 
@@ -52,15 +50,6 @@ async def do_log_in(_: None, info: Info, input: Input) -> pb.LogInResponse:
     return await info.context.services.auth.LogIn(pb.LogInRequest(**input))
 
 
-@mutation.field("createApiKey")
-async def create_api_key(_: None, info: Info, input: Input) -> api_keys_pb2.CreateApiKeyResponse:
-    request = api_keys_pb2.CreateApiKeyRequest(name=input["name"], scopes=input.get("scopes"))
-    expires: datetime | None = input.get("expire_time")
-    if expires is not None:
-        request.expire_time.CopyFrom(_timestamp(expires))
-    return await info.context.services.api_keys.CreateApiKey(request)
-
-
 @agent.field("owner")
 def owner(source: agents_pb.Agent, info: Info) -> Any:
     return info.context.load(users, source.owner_id) if source.owner_id else None
@@ -69,9 +58,3 @@ def owner(source: agents_pb.Agent, info: Info) -> Any:
 @version.field("creator")
 def creator(source: agents_pb.Version, info: Info) -> Any:
     return info.context.load(users, source.creator_id) if source.creator_id else None
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp

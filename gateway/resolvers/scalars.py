@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from graphql import GraphQLError
 
 from neurectomy.agent_store.v1 import agent_store_pb2 as agents_pb
-from neurectomy.auth.v1 import explanations_pb2
+from neurectomy.auth.v1 import api_keys_pb2, explanations_pb2
 from neurectomy.graph.v1 import graph_pb2
 from neurectomy.vector_search.v1 import vector_search_pb2 as vectors_pb
 
@@ -121,6 +121,7 @@ bindables = [
     _enum("RelationType", agents_pb.RelationType, "RELATION_TYPE_"),
     _enum("Metric", vectors_pb.Metric, "METRIC_"),
     _enum("NodeType", graph_pb2.NodeType, "NODE_TYPE_"),
+    _enum("ApiKeyState", api_keys_pb2.ApiKeyState, "API_KEY_STATE_"),
     _enum("EdgeType", graph_pb2.EdgeType, "EDGE_TYPE_"),
     _enum("Direction", graph_pb2.Direction, "DIRECTION_"),
 ]

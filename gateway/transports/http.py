@@ -7,15 +7,18 @@ from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qsl
 
+import grpc
 import orjson
 from graphql import OperationType
 
+from gateway.clients import act_for
 from gateway.errors import RequestError, error_of
 from gateway.execution import BadRequest, Parameters, Prepared, Refused
-from gateway.identity import token_of
+from gateway.identity import token_of, verified
 from gateway.limits import BodyTooLarge
 from gateway.operations import Operations, Running
 from services.runtime.errors import DomainError
+from services.runtime.verifier import Verifier
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,6 +31,12 @@ RESPONSE_JSON = b"application/graphql-response+json"
 ANSWERS = {RESPONSE_JSON: RESPONSE_JSON, JSON: JSON, b"application/*": JSON, b"*/*": JSON}
 """What a client accepts -> what it gets; of two that it likes equally, the first here."""
 MAX_PARAMETERS = 10
+STATUSES = {
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+"""What a token's verification can fail with -> what HTTP calls it."""
 
 
 class MethodNotAllowed(RequestError):
@@ -78,8 +87,9 @@ class Answered(NamedTuple):
 class HttpTransport:
     """The ASGI application behind /graphql."""
 
-    def __init__(self, operations: Operations, max_body: int) -> None:
+    def __init__(self, operations: Operations, verifier: Verifier, max_body: int) -> None:
         self._operations = operations
+        self._verifier = verifier
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Answered:
@@ -102,16 +112,19 @@ class HttpTransport:
             media_type = negotiate(headers.get(b"accept", b"*/*"))
             parameters = await self._parameters(scope, headers, receive)
             token = token_of(headers.get(b"authorization"))
+            principal = await verified(self._verifier, token) if token else None
             prepared = self._operations.engine.prepare(parameters)
             _check_method(scope["method"], prepared)
-            answer = await self._operations.run(running, prepared, token)
+            if prepared.operation.type is OperationType.MUTATION:
+                act_for(self._operations.clients.of(scope))
+            answer = await self._operations.run(running, prepared, token, principal)
             return _json(200, media_type, answer.body)
         except Disconnected:
             raise
         except Refused as refused:
             return _json(400 if media_type == RESPONSE_JSON else 200, media_type, {"errors": refused.errors})
         except Exception as error:
-            running.failed = not isinstance(error, RequestError | DomainError)
+            running.failed = _status(error) >= 500
             return _json(_status(error), media_type, {"errors": [error_of(error)]})
 
     async def _parameters(self, scope: Scope, headers: Headers, receive: Receive) -> Parameters:
@@ -210,7 +223,7 @@ def is_json(content_type: bytes) -> bool:
 def _status(error: Exception) -> int:
     if isinstance(error, RequestError):
         return error.status
-    return 401 if isinstance(error, DomainError) else 500
+    return STATUSES.get(error.code, 500) if isinstance(error, DomainError) else 500
 
 
 def _json(status: int, media_type: bytes, body: dict[str, Any]) -> Reply:

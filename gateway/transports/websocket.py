@@ -14,12 +14,14 @@ import orjson
 from graphql import OperationType
 from prometheus_client import Gauge
 
+from gateway.clients import act_for
 from gateway.errors import RemoteError, RequestError, error_of
 from gateway.execution import BadRequest, Parameters, Prepared, Refused
-from gateway.identity import Anonymous, token_of
+from gateway.identity import Anonymous, token_of, verified
 from gateway.operations import Operations, Running
-from services.runtime.caller import Principal, Verifier
-from services.runtime.errors import DomainError, TokenExpired, TokenInvalid
+from services.runtime.caller import Principal
+from services.runtime.errors import DomainError, TokenExpired, TokenInvalid, TokenRevoked
+from services.runtime.verifier import Verifier
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,6 +39,8 @@ WRONG_PROTOCOL = 4406
 INIT_TIMEOUT = 4408
 ID_TAKEN = 4409
 INIT_TWICE = 4429
+
+REFUSED = (TokenInvalid, TokenExpired, TokenRevoked)
 
 connections = Gauge("websocket_connections", "Open WebSockets.")
 
@@ -106,6 +110,7 @@ class _Socket:
         self._token: str | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._end_with = Close(GOING_AWAY, "the server is going away")
 
     async def run(self) -> None:
         """Until the client leaves or has to."""
@@ -121,7 +126,7 @@ class _Socket:
         except Close as close:
             await self._close(close.code, str(close))
         except asyncio.CancelledError:
-            await self._close(GOING_AWAY, "the server is going away")
+            await self._close(self._end_with.code, str(self._end_with))
         except Gone:
             pass
         finally:
@@ -178,7 +183,7 @@ class _Socket:
             if token is None:
                 raise Close(UNAUTHORIZED, "connection_init needs an Authorization")
             return await self._door.verifier.verify(token)
-        except (TokenInvalid, TokenExpired) as error:
+        except REFUSED as error:
             raise Close(FORBIDDEN, str(error)) from error
         except (RemoteError, DomainError) as error:
             raise Close(TRY_AGAIN_LATER, "auth does not answer") from error
@@ -221,14 +226,28 @@ class _Socket:
             return {"type": "error", "payload": [error_of(error)]}
         return {"type": "complete"}
 
+    async def _still_verified(self) -> None:
+        """What let the client in may have ended or been revoked since; then the socket goes with it. Else raises."""
+        if self._token is None:
+            return
+        try:
+            self._principal = await verified(self._door.verifier, self._token)
+        except REFUSED as error:
+            self._end_with = Close(FORBIDDEN, str(error))
+            if self._reader is not None:
+                self._reader.cancel()
+            raise Gone from error
+
     async def _answer(self, operation_id: str, parameters: Parameters, context: TraceHeaders) -> None:
         running = self._operations.begin(*context)
+        await self._still_verified()
         if len(self._tasks) > self._door.max_operations:
             raise TooManyOperations(f"a socket may run {self._door.max_operations} operations at once")
         prepared = self._operations.engine.prepare(parameters)
         if prepared.operation.type is OperationType.SUBSCRIPTION:
             await self._follow(operation_id, prepared)
         else:
+            act_for(self._operations.clients.of(self._scope))
             await self._run(operation_id, prepared, running)
 
     async def _follow(self, operation_id: str, prepared: Prepared) -> None:
@@ -237,7 +256,9 @@ class _Socket:
         events = await self._operations.engine.subscribe(prepared, context)
         try:
             async for event in events:
-                await self._run(operation_id, prepared, self._operations.begin(), event)
+                running = self._operations.begin()
+                await self._still_verified()
+                await self._run(operation_id, prepared, running, event)
         finally:
             await events.aclose()
 

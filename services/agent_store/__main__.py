@@ -11,18 +11,18 @@ from services.agent_store.service import AgentStore
 from services.agent_store.settings import AgentStoreSettings
 from services.agent_store.store.transactions import Store, prepare_connection
 from services.runtime import channels, postgres
-from services.runtime.caller import Verifier
 from services.runtime.events import Feed, Relay, Wake
 from services.runtime.redis import connect
 from services.runtime.server import serve
 from services.runtime.settings import load
+from services.runtime.verifying import verifying
 
 
 async def main() -> None:
     settings = load(AgentStoreSettings)
     async with AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
-        verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
+        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token, settings.tls))
+        verifier = await stack.enter_async_context(verifying(auth, settings))
         database = await stack.enter_async_context(
             postgres.connect(settings.database_url.get_secret_value(), init=prepare_connection)
         )

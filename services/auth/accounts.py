@@ -10,11 +10,14 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from services.auth import permissions
+from services.auth import one_time_codes, permissions
+from services.auth.attempts import Attempts
 from services.auth.audit import Entry, append
+from services.auth.credentials import MAX_EMAIL, Credentials
 from services.auth.origin import Origin
 from services.auth.passwords import Passwords
 from services.auth.permissions import ROLES, SERVICES
+from services.auth.second_factor import Holder, SecondFactors
 from services.auth.sessions import Issued, Member, Sessions
 from services.auth.store import accounts as rows
 from services.auth.tokens import Grant, IssuedToken, Tokens
@@ -23,7 +26,6 @@ from services.runtime.postgres import Database
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 MAX_NAME = 200
-MAX_EMAIL = 254
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,28 @@ class LoggedIn:
 class Accounts:
     """The rules of identity; every answer to a wrong secret is the same CredentialsInvalid."""
 
-    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        credentials: Credentials,
+        second_factors: SecondFactors,
+        attempts: Attempts,
+        sessions: Sessions,
+    ) -> None:
         self._database = database
         self._passwords = passwords
+        self._credentials = credentials
+        self._second_factors = second_factors
+        self._attempts = attempts
         self._sessions = sessions
 
     async def register(
         self, email: str, password: str, display_name: str, organization: str, origin: Origin
     ) -> LoggedIn:
-        """A new user with a new organization. Raises InvalidFields and EmailTaken."""
+        """A new user with a new organization. Raises InvalidFields, EmailTaken, TooManyAttempts and Overloaded."""
         _check(email, display_name, organization)
+        await self._attempts.deed("register", origin)
         password_hash = await self._passwords.hash(password)
         organization_id, user_id = uuid7(), uuid7()
         async with self._database.tenant(organization_id) as statements:
@@ -71,16 +85,23 @@ class Accounts:
             issued = await self._sessions.begin(statements, owner, origin)
         return LoggedIn(User(**row), organization_id, organization, issued)
 
-    async def log_in(self, email: str, password: str, organization_id: UUID | None, origin: Origin) -> LoggedIn:
-        """Tokens for one of the user's organizations. Raises CredentialsInvalid."""
-        async with self._database.all_tenants(read_only=True) as statements:
-            row = await rows.credentials(statements, email, organization_id)
-        await self._passwords.check(password, row["password_hash"] if row else None)
-        assert row is not None
+    async def log_in(
+        self, email: str, password: str, organization_id: UUID | None, second_factor_code: str, origin: Origin
+    ) -> LoggedIn:
+        """Tokens for one of the user's organizations.
+
+        Raises CredentialsInvalid, InvalidFields, TooManyAttempts and Overloaded, and as `SecondFactors.passed` does.
+        """
+        code = one_time_codes.read_if_any(second_factor_code, "second_factor_code")
+        async with self._attempts.attempt(email[: MAX_EMAIL + 1], origin):
+            proven = await self._credentials.prove(email, password, organization_id, origin)
+            row = proven.row
+            member = Member(row["organization_id"], row["user_id"], permissions.of(row), row["version"])
+            holder = Holder(member.user_id, member.organization_id, origin)
+            async with self._second_factors.passed(holder, code) as statements:
+                await proven.rehash(statements)
+                issued = await self._sessions.begin(statements, member, origin)
         user = User(row["user_id"], row["email"], row["display_name"], row["created_at"])
-        member = Member(row["organization_id"], user.user_id, permissions.of(row), row["version"])
-        async with self._database.tenant(member.organization_id) as statements:
-            issued = await self._sessions.begin(statements, member, origin)
         return LoggedIn(user, member.organization_id, row["organization_name"], issued)
 
 

@@ -1,89 +1,113 @@
-"""API keys: `nrctmy_live_`, 43 random characters and a checksum, by which scanners tell a key from look-alikes."""
+"""API keys: made, seen, rotated, revoked, and what each may do now."""
 
-import hashlib
-import re
-import secrets
 import time
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
+from services.auth import permissions
+from services.auth.audit import append
+from services.auth.key_format import digest
+from services.auth.key_making import FAR_FUTURE, NAME, NewKey, entry, insert, known, maker, scopes_within
+from services.auth.key_uses import KeyUses
+from services.auth.origin import Origin
+from services.auth.revocations import Revocations, of_api_key
 from services.auth.store import api_keys as rows
-from services.runtime.caller import Principal, covers
-from services.runtime.errors import InvalidFields, PermissionMissing, TokenExpired, TokenInvalid
-from services.runtime.postgres import Database
+from services.runtime.caller import Principal
+from services.runtime.errors import ApiKeyNotFound, InvalidFields, TokenExpired, TokenInvalid, TokenRevoked
+from services.runtime.fields import as_uuid, check
+from services.runtime.postgres import Database, Row
 
-PREFIX = "nrctmy_live_"
-_SHAPE = re.compile(rf"{PREFIX}([A-Za-z0-9_-]{{43}})([0-9a-f]{{8}})")
-MAX_NAME = 200
-FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
+DEFAULT_OVERLAP, MAX_OVERLAP = 86_400, 604_800
+"""For how many seconds a key and the one in its place both work."""
 
 
 class ApiKeys:
     """The rules of keys for scripts."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: Database, revocations: Revocations, uses: KeyUses, clock: Callable[[], float] = time.time
+    ) -> None:
         self._database = database
+        self._revocations = revocations
+        self._uses = uses
         self._clock = clock
 
     async def create(
-        self, creator: Principal, name: str, scopes: frozenset[str], expires_at: datetime | None
-    ) -> tuple[UUID, str]:
-        """The id of a new key, and the key itself. Raises InvalidFields and PermissionMissing."""
-        if not 1 <= len(name) <= MAX_NAME:
-            raise InvalidFields(name=f"must have 1 to {MAX_NAME} characters")
-        if expires_at is not None and expires_at.timestamp() <= self._clock():
+        self, caller: Principal, name: str, scopes: Sequence[str], expires_at: datetime | None, origin: Origin
+    ) -> NewKey:
+        """A new key. Raises InvalidFields, PermissionMissing and TokenRevoked."""
+        check({"name": name, "scopes": scopes}, {"name": NAME, "scopes": known})
+        if expires_at is not None and expires_at <= self._now():
             raise InvalidFields(expire_time="must be in the future")
-        granted = sorted(scopes_within(creator.permissions, scopes))
-        api_key_id, key = uuid7(), generate()
-        about = (api_key_id, creator.tenant, creator.subject, name, shown_prefix(key), digest(key), granted)
-        async with self._database.tenant(creator.tenant) as statements:
-            await rows.insert(statements, *about, expires_at)
-        return api_key_id, key
+        granted = scopes_within(caller.permissions, frozenset(scopes))
+        async with self._database.tenant(caller.tenant) as statements:
+            by = await maker(statements, caller, origin)
+            return await insert(statements, by, name, granted, expires_at, "api_key.create")
+
+    async def list(self, caller: Principal) -> Sequence[Row]:
+        """Those of the organization, the newest first."""
+        async with self._database.tenant(caller.tenant, read_only=True) as statements:
+            return await rows.all_of(statements, caller.tenant)
+
+    async def revoke(self, caller: Principal, api_key_id: str, origin: Origin) -> Row:
+        """End a key and those made with it; returns it as it is then. Raises ApiKeyNotFound."""
+        known_id = as_uuid(api_key_id)
+        async with self._database.tenant(caller.tenant) as statements:
+            revoked: list[UUID] = []
+            while known_id and (more := await rows.revoke(statements, known_id)):  # some were made while it waited
+                revoked += more
+            row = await rows.one(statements, known_id) if known_id else None
+            if row is None:
+                raise ApiKeyNotFound(api_key_id)
+            for each in sorted(revoked):
+                await append(statements, caller.tenant, entry("api_key.revoke", caller, each, origin))
+                await self._revocations.revoke(statements, of_api_key(caller.tenant, each))
+        return row
+
+    async def rotate(
+        self, caller: Principal, api_key_id: str, overlap_seconds: int, origin: Origin
+    ) -> tuple[NewKey, Row]:
+        """A key in another one's place, and that one. Raises ApiKeyNotFound, InvalidFields, PermissionMissing and
+        TokenRevoked."""
+        if not 0 <= overlap_seconds <= MAX_OVERLAP:
+            raise InvalidFields(overlap_seconds=f"must be 0 to {MAX_OVERLAP:,}")
+        known_id = as_uuid(api_key_id)
+        async with self._database.tenant(caller.tenant) as statements:
+            old = await rows.lock_to_change(statements, known_id) if known_id else None
+            if old is None:
+                raise ApiKeyNotFound(api_key_id)
+            if old["revoked_at"] or old["expired"]:
+                raise InvalidFields(id="is of a key that has ended")
+            granted = scopes_within(caller.permissions, frozenset(old["scopes"])) if old["scopes"] else frozenset()
+            by = await maker(statements, caller, origin)
+            new = await insert(statements, by, old["name"], granted, self._as_long(old), "api_key.rotate", old)
+            old = await rows.end_after(statements, old["api_key_id"], overlap_seconds)
+            await self._revocations.revoke(statements, of_api_key(caller.tenant, old["api_key_id"]))
+        return new, old
+
+    def _as_long(self, old: Row) -> datetime | None:
+        return self._now() + old["lifetime"] if old["lifetime"] else None
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
 
     async def principal(self, key: str) -> Principal:
-        """Whom an API key stands for. Raises TokenInvalid and TokenExpired."""
+        """Whom an API key stands for, and what it may do now. Raises TokenInvalid, TokenExpired and TokenRevoked."""
         sha256 = digest(key)
         async with self._database.all_tenants(read_only=True) as statements:
             row = await rows.by_hash(statements, sha256)
         if row is None:
             raise TokenInvalid
+        if row["revoked_at"]:
+            raise TokenRevoked
         expires = (row["expires_at"] or FAR_FUTURE).timestamp()
         if expires <= self._clock():
             raise TokenExpired
-        permissions = frozenset(row["scopes"])
-        return Principal(str(row["api_key_id"]), "api_key", row["organization_id"], permissions, "", expires)
+        self._uses.note(row["api_key_id"])
+        return Principal(str(row["api_key_id"]), "api_key", row["organization_id"], _allowed(row), "", expires)
 
 
-def generate() -> str:
-    """A new key with 256 random bits."""
-    secret = secrets.token_urlsafe(32)
-    return f"{PREFIX}{secret}{_checksum(secret)}"
-
-
-def digest(key: str) -> bytes:
-    """What is stored of a key, its SHA-256. Raises TokenInvalid for what cannot be one, without asking the database."""
-    match = _SHAPE.fullmatch(key)
-    if match is None or match[2] != _checksum(match[1]):
-        raise TokenInvalid
-    return hashlib.sha256(key.encode()).digest()
-
-
-def shown_prefix(key: str) -> str:
-    """The part of a key by which its owner recognises it in a list."""
-    return key[: len(PREFIX) + 6]
-
-
-def scopes_within(granted: frozenset[str], wanted: frozenset[str]) -> frozenset[str]:
-    """The scopes of a new key: those wanted, or all that its creator has. Raises PermissionMissing for one beyond."""
-    for scope in sorted(wanted):
-        if not covers(granted, scope):
-            raise PermissionMissing(scope)
-    return wanted or granted
-
-
-def _checksum(secret: str) -> str:
-    return f"{zlib.crc32(secret.encode()):08x}"
+def _allowed(row: Row) -> frozenset[str]:
+    """What of the scopes whoever answers for the key has now: nothing after they left."""
+    return permissions.within(frozenset(row["scopes"]), permissions.of(row)) if row["role"] else frozenset()

@@ -51,7 +51,7 @@ CUSTOM = "custom"
 
 SERVICES = {
     "graph": frozenset({"events:read"}),
-    "gateway": frozenset({"traces:write"}),
+    "gateway": frozenset({"traces:write", "clients:vouch"}),
     "cli": frozenset({"traces:read", "projection:read", "installation:keys", "installation:audit"}),
 }
 """Beyond any organization's reach, and so in no role."""

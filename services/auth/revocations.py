@@ -2,23 +2,17 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+from services.auth.audit import INSTALLATION
 from services.auth.store import revocations as rows
+from services.runtime.events import Wake
 from services.runtime.postgres import Statements
+from services.runtime.revocations import Revocation
 
-
-@dataclass(frozen=True, slots=True)
-class Revocation:
-    """`session`: tokens with that `sid`. `member`, key `ORGANIZATION/USER`: tokens with a `ver` below `version`.
-    `api_key`: what is remembered of that key."""
-
-    kind: str
-    key: str
-    organization_id: UUID
-    version: int = 0
+SPARE_SECONDS = 60
+"""How much longer than any token a revocation lives, for clocks that differ."""
 
 
 def of_session(organization_id: UUID, session_id: UUID) -> Revocation:
@@ -36,12 +30,18 @@ def of_api_key(organization_id: UUID, api_key_id: UUID) -> Revocation:
     return Revocation("api_key", str(api_key_id), organization_id)
 
 
-class Revocations:
-    """Keeps them for as long as a token can live."""
+def of_signing_key(key_id: str) -> Revocation:
+    """No token of this key is good any more, whosever it is."""
+    return Revocation("signing_key", key_id, INSTALLATION)
 
-    def __init__(self, token_seconds: int, clock: Callable[[], float] = time.time) -> None:
-        self._token_seconds = token_seconds
+
+class Revocations:
+    """Keeps them for as long as a token can live, and wakes whoever tells them."""
+
+    def __init__(self, token_seconds: int, clock: Callable[[], float] = time.time, wake: Wake | None = None) -> None:
+        self._seconds = token_seconds + SPARE_SECONDS
         self._clock = clock
+        self._wake = wake
 
     async def revoke(self, statements: Statements, revocation: Revocation) -> None:
         """Takes effect with the commit of the transaction, which must see the organization or all of them."""
@@ -53,5 +53,7 @@ class Revocations:
         """Several of one organization, each key once, as `revoke`."""
         kinds, keys = [each.kind for each in revocations], [each.key for each in revocations]
         versions = [each.version for each in revocations]
-        expires_at = datetime.fromtimestamp(self._clock() + self._token_seconds + 60, UTC)
+        expires_at = datetime.fromtimestamp(self._clock() + self._seconds, UTC)
         await rows.upsert(statements, kinds, keys, organization_id, versions, expires_at)
+        if self._wake is not None:
+            self._wake.call()

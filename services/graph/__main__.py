@@ -12,18 +12,20 @@ from services.graph.service import Graph
 from services.graph.settings import GraphSettings
 from services.graph.store import GraphStore
 from services.runtime import channels, neo4j
-from services.runtime.caller import Verifier
 from services.runtime.server import serve
 from services.runtime.settings import load
+from services.runtime.verifying import verifying
 
 
 async def main() -> None:
     settings = load(GraphSettings)
     async with AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
-        verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
+        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token, settings.tls))
+        verifier = await stack.enter_async_context(verifying(auth, settings))
         identity = channels.ServiceIdentity(auth, "graph", settings.service_secret.get_secret_value())
-        agent_store = await stack.enter_async_context(channels.connect(settings.agent_store_target, identity.token))
+        agent_store = await stack.enter_async_context(
+            channels.connect(settings.agent_store_target, identity.token, settings.tls)
+        )
         password = settings.neo4j_password.get_secret_value()
         database = await stack.enter_async_context(
             neo4j.connect(settings.neo4j_url, settings.neo4j_user, password, settings.neo4j_database)

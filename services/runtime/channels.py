@@ -5,7 +5,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
@@ -14,22 +14,38 @@ import grpc
 
 from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
-from services.runtime.caller import Principal, PublicKeys, current_token, parse_key_set
+from services.runtime.caller import Principal, current_token
 from services.runtime.deadlines import budget, time_left
-from services.runtime.errors import TokenInvalid, from_rpc
+from services.runtime.errors import (
+    DomainError,
+    ServiceUnavailable,
+    TokenExpired,
+    TokenInvalid,
+    TokenRevoked,
+    from_rpc,
+    reason_of,
+)
+from services.runtime.following import following
 from services.runtime.loop_lag import loop_lag
 from services.runtime.scopes import MAX_MESSAGE
 from services.runtime.span_wire import ASK_KEY, BLOB_KEY, Kind, span_id
 from services.runtime.telemetry import OpenSpan
+from services.runtime.tls import Tls
 from services.runtime.trace_context import traceparent
+from services.runtime.verification import PublicKeys, parse_key_set
 
 UNARY_SECONDS = 30.0
 """How long a call without a deadline of its own may take."""
+VERIFY_SECONDS = 5.0
 RENEW_SECONDS = 60.0
+KEPT_SECONDS = 60.0
+"""How long a token is kept at most: the key that it was signed with may be revoked, and then work must go on."""
 _ASKED = (ASK_KEY, "1")
 
 Token = Callable[[], Awaitable[str | None]]
 Pairs = tuple[tuple[str, str], ...]
+Beside = Callable[[], Awaitable[Pairs]]
+"""What else a call says."""
 
 
 async def callers_token() -> str | None:
@@ -55,29 +71,40 @@ OPTIONS = [
 
 
 @asynccontextmanager
-async def connect(target: str, token: Token = callers_token) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to `target` whose calls carry the given token, by default that of whoever called us."""
-    async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
+async def connect(target: str, token: Token, tls: Tls | None) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to `target` whose calls carry the given token, in plaintext only where there is no `tls`."""
+    async with opened(target, tls) as channel:
         yield traced(channel, token)
 
 
-def traced(channel: grpc.aio.Channel, token: Token) -> grpc.aio.Channel:
-    """The channel as stubs should see it: calls carry the token, the deadline and the trace."""
-    return cast(grpc.aio.Channel, _TracedChannel(channel, token))
+def opened(target: str, tls: Tls | None) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+    """A channel to `target` as it is, for calls that carry nothing."""
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=OPTIONS)
+    return following(target, tls, OPTIONS)
+
+
+def traced(channel: grpc.aio.Channel, token: Token, beside: Beside | None = None) -> grpc.aio.Channel:
+    """The channel as stubs should see it: calls carry the token, the deadline and the trace.
+
+    Those that are answered once carry what is `beside`, too.
+    """
+    return cast(grpc.aio.Channel, _TracedChannel(channel, token, beside))
 
 
 class _TracedChannel:
     """What generated stubs need of a channel."""
 
-    def __init__(self, channel: grpc.aio.Channel, token: Token) -> None:
+    def __init__(self, channel: grpc.aio.Channel, token: Token, beside: Beside | None) -> None:
         self._channel = channel
         self._token = token
+        self._beside = beside
 
     def unary_unary(self, method: str, *args: Any, **options: Any) -> Any:
-        return _answered_once(self._channel.unary_unary(method, *args, **options), method, self._token)
+        return _answered_once(self._channel.unary_unary(method, *args, **options), method, self._token, self._beside)
 
     def stream_unary(self, method: str, *args: Any, **options: Any) -> Any:
-        return _answered_once(self._channel.stream_unary(method, *args, **options), method, self._token)
+        return _answered_once(self._channel.stream_unary(method, *args, **options), method, self._token, self._beside)
 
     def unary_stream(self, method: str, *args: Any, **options: Any) -> Any:
         return _answered_by_stream(self._channel.unary_stream(method, *args, **options), method, self._token)
@@ -86,12 +113,13 @@ class _TracedChannel:
         return _answered_by_stream(self._channel.stream_stream(method, *args, **options), method, self._token)
 
 
-def _answered_once(inner: Any, method: str, token: Token) -> Any:
+def _answered_once(inner: Any, method: str, token: Token, beside: Beside | None) -> Any:
     async def call(request: Any, *, timeout: float = UNARY_SECONDS) -> Any:
         span = OpenSpan(Kind.CLIENT, method)
         error: BaseException | None = None
         try:
-            rpc = inner(request, timeout=time_left(timeout), metadata=_metadata(span, await token()))
+            pairs = await beside() if beside else ()
+            rpc = inner(request, timeout=time_left(timeout), metadata=_metadata(span, await token(), pairs))
             response = await rpc
             if span.recording is not None:
                 span.child = _blob(await rpc.trailing_metadata())
@@ -184,16 +212,16 @@ class _Sent(grpc.aio.Metadata):
         return len(self._pairs)
 
 
-def _metadata(span: OpenSpan, token: str | None) -> _Sent:
+def _metadata(span: OpenSpan, token: str | None, beside: Pairs = ()) -> _Sent:
     """What is sent along: who asks, which trace it is, and that the spans are wanted back."""
-    bearer = (("authorization", f"Bearer {token}"),) if token else ()
+    said = (("authorization", f"Bearer {token}"), *beside) if token else beside
     trace = span.trace
     if trace is None:
-        return _Sent(bearer)
+        return _Sent(said)
     if span.recording is None:
-        return _Sent((*bearer, ("traceparent", traceparent(trace, trace.parent_id or 1)), *trace.carried))
+        return _Sent((*said, ("traceparent", traceparent(trace, trace.parent_id or 1)), *trace.carried))
     own = traceparent(trace, span_id(span.recording.base, span.index))
-    return _Sent((*bearer, ("traceparent", own), _ASKED, *trace.carried))
+    return _Sent((*said, ("traceparent", own), _ASKED, *trace.carried))
 
 
 def _end(span: OpenSpan, error: BaseException | None) -> None:
@@ -223,21 +251,29 @@ class KeySet:
         return parse_key_set(answer.json)
 
 
-class ApiKeys:
-    """Asks the auth service whom an API key stands for."""
+REFUSALS = {kind.reason: kind for kind in (TokenInvalid, TokenExpired, TokenRevoked)}
+
+
+class Tokens:
+    """Asks the auth service whom an API key or a token stands for, which looks at its database."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._auth = AuthServiceStub(channel)
 
-    async def principal(self, key: str) -> Principal:
-        """The key's principal. Raises TokenInvalid, TokenExpired and ServiceUnavailable."""
+    async def principal(self, token: str) -> Principal:
+        """Raises TokenInvalid, TokenExpired, TokenRevoked and ServiceUnavailable."""
         try:
-            answer = await self._auth.VerifyToken(auth_pb2.VerifyTokenRequest(token=key))
+            answer = await self._auth.VerifyToken(auth_pb2.VerifyTokenRequest(token=token), timeout=VERIFY_SECONDS)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                raise TokenInvalid from error
-            raise from_rpc(error, "auth") from error
+            raise _refusal(error) from error
         return _principal(answer.principal)
+
+
+def _refusal(error: grpc.aio.AioRpcError) -> DomainError:
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return REFUSALS.get(reason_of(error), TokenInvalid)()
+    late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    return ServiceUnavailable("auth") if late else from_rpc(error, "auth")
 
 
 def _principal(message: auth_pb2.Principal) -> Principal:
@@ -252,7 +288,7 @@ def _principal(message: auth_pb2.Principal) -> Principal:
 
 
 class ServiceIdentity:
-    """A service's own token, for work that no caller asked for; renewed a minute before its end."""
+    """A service's own token, for work that no caller asked for; renewed each minute, and a minute before its end."""
 
     def __init__(self, channel: grpc.aio.Channel, service: str, secret: str) -> None:
         self._auth = AuthServiceStub(channel)
@@ -267,7 +303,7 @@ class ServiceIdentity:
             if time.time() >= self._renew:
                 answer = await self._auth.CreateServiceToken(self._request)
                 self._token = answer.access_token.token
-                self._renew = answer.access_token.expire_time.seconds - RENEW_SECONDS
+                self._renew = min(answer.access_token.expire_time.seconds - RENEW_SECONDS, time.time() + KEPT_SECONDS)
         return self._token
 
 

@@ -306,6 +306,14 @@ def status_details(error: DomainError) -> bytes:
     return bytes(status.SerializeToString())
 
 
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """The reason that one of our services states for a failure; empty where none had its say."""
+    status, info = status_pb2.Status(), error_details_pb2.ErrorInfo()
+    trailers = error.trailing_metadata() or ()
+    status.ParseFromString(next((value for key, value in trailers if key == DETAILS_KEY), b""))
+    return next((str(info.reason) for detail in status.details if detail.Unpack(info)), "")
+
+
 def from_rpc(error: grpc.aio.AioRpcError, service: str) -> DomainError:
     """The domain error that another service's failure means to a service that called it."""
     if error.code() is grpc.StatusCode.UNAVAILABLE:

@@ -15,6 +15,7 @@ rpc_seconds = Histogram("grpc_server_handling_seconds", "How long RPCs took.", [
 database_connections = Gauge("database_connections_active", "Connections of the pool that are in use.")
 cache_hits = Counter("cache_hits", "Look-ups that a cache answered.", ["cache"])
 cache_misses = Counter("cache_misses", "Look-ups that a cache did not answer.", ["cache"])
+tokens_refused = Counter("tokens_refused", "Tokens and API keys that were not accepted, by reason.", ["reason"])
 events_relayed = Counter("events_relayed", "Outbox events that were handed to Redis.")
 events_lag_seconds = Gauge("events_lag_seconds", "Age of the newest event of the feed when it was taken in.")
 

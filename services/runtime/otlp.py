@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -24,6 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from prometheus_client import Counter
 
 from services.runtime.settings import Settings
+from services.runtime.tls import Tls
 
 FLUSH_SECONDS = 3.0
 """How long the last batch may take when the process ends."""
@@ -125,7 +127,7 @@ def span_processors(settings: Settings) -> list[BatchSpanProcessor]:
     if settings.otel_sdk_disabled:
         return []
     if settings.traces_endpoint:
-        chosen.append(("traces", GrpcSpans(**_own(settings.traces_endpoint))))
+        chosen.append(("traces", _own(GrpcSpans, settings.traces_endpoint, settings.tls)))
     if "otlp" in settings.traces_exporters:
         protocol = settings.otel_exporter_otlp_traces_protocol or settings.otel_exporter_otlp_protocol
         chosen.append(("otlp", GrpcSpans() if protocol == "grpc" else HttpSpans()))
@@ -140,7 +142,7 @@ def log_processors(settings: Settings) -> list[BatchLogRecordProcessor]:
     if settings.otel_sdk_disabled:
         return []
     if settings.traces_endpoint:
-        chosen.append(("traces", GrpcLogs(**_own(settings.traces_endpoint))))
+        chosen.append(("traces", _own(GrpcLogs, settings.traces_endpoint, settings.tls)))
     if "otlp" in settings.logs_exporters:
         protocol = settings.otel_exporter_otlp_logs_protocol or settings.otel_exporter_otlp_protocol
         chosen.append(("otlp", GrpcLogs() if protocol == "grpc" else HttpLogs()))
@@ -149,15 +151,41 @@ def log_processors(settings: Settings) -> list[BatchLogRecordProcessor]:
     return [_with_drops(BatchLogRecordProcessor(CountedLogs(inner, to)), "logs") for to, inner in chosen]
 
 
-def _own(endpoint: str) -> dict[str, Any]:
+def _own(kind: Callable[..., Any], endpoint: str, tls: Tls | None) -> Any:
     """Everything is given, so that nothing of the user's back end is read from the environment."""
-    return {
-        "endpoint": endpoint,
-        "insecure": not endpoint.startswith("https://"),
-        "headers": OWN_HEADERS,
-        "timeout": OWN_SECONDS,
-        "compression": Compression.NoCompression,
-    }
+    make = partial(
+        kind,
+        endpoint=endpoint,
+        insecure=not endpoint.startswith("https://"),
+        headers=OWN_HEADERS,
+        timeout=OWN_SECONDS,
+        compression=Compression.NoCompression,
+    )
+    return _Following(make, tls) if tls else make()
+
+
+class _Following:
+    """An exporter that is made anew when the certificate that it shows was replaced; see services/runtime/following."""
+
+    def __init__(self, make: Callable[..., Any], tls: Tls) -> None:
+        self._make = make
+        self._tls = tls
+        self._renew()
+
+    def export(self, batch: Sequence[Any], /) -> Any:
+        """From the processor's thread, one batch after another."""
+        if self._tls.current() is not self._shown:
+            self._inner.shutdown()
+            self._renew()
+        return self._inner.export(batch)
+
+    def shutdown(self) -> None:
+        """Give up what is being sent."""
+        self._inner.shutdown()
+
+    def _renew(self) -> None:
+        self._shown = self._tls.current()
+        self._inner = self._make(credentials=self._shown.channel_credentials())
 
 
 def made(make: Callable[[Settings], T], settings: Settings) -> T:

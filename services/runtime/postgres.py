@@ -215,6 +215,24 @@ CREATE TABLE IF NOT EXISTS migrations (
 """
 
 
+KEEP_FROM_SERVICES = """
+DO $$
+DECLARE
+    granted text;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT grantee FROM information_schema.role_table_grants
+        WHERE table_schema = current_schema AND table_name = 'migrations' AND privilege_type <> 'SELECT'
+          AND grantee NOT IN (current_user, 'PUBLIC')
+    LOOP
+        EXECUTE format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON migrations FROM %I', granted);
+    END LOOP;
+END
+$$
+"""
+"""A service that could write what was applied could have it applied again."""
+
+
 async def migrate(url: str, schema: str, folder: Path) -> list[str]:
     """Apply the folder's *.sql that the schema does not have yet, by name, each in a transaction; return their names.
 
@@ -224,6 +242,7 @@ async def migrate(url: str, schema: str, folder: Path) -> list[str]:
     try:
         await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"migrate {schema}")
         await connection.execute(CREATE_MIGRATIONS)
+        await connection.execute(KEEP_FROM_SERVICES)
         applied = {row["name"]: row["sha256"] for row in await connection.fetch("SELECT name, sha256 FROM migrations")}
         files = sorted(folder.glob("*.sql"))
         return [file.name for file in files if await _apply(connection, file, applied.get(file.name))]

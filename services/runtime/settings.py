@@ -1,10 +1,14 @@
 """Environment variables -> one frozen settings object; a wrong environment is refused whole, naming every bad key."""
 
 import sys
-from typing import Annotated, Literal, TypeVar
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.runtime.tls import Tls
 
 Protocol = Literal["grpc", "http/protobuf"]
 Sampler = Literal[
@@ -84,7 +88,34 @@ def _exporters(value: str) -> set[str]:
     return _names(value) - {"none"}
 
 
-class Settings(OpenTelemetrySettings):
+class TlsSettings(BaseSettings):
+    """With these, all gRPC of ours is mTLS, on both sides; without them it is plaintext. The files may be replaced."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    tls_certificate: Path | None = None
+    """PEM: this process's own, for servers and for clients, with the chain up to the authority."""
+    tls_key: Path | None = None
+    """PEM, RSA or elliptic curve, without a password."""
+    tls_authority: Path | None = None
+    """PEM: who certifies all processes of ours, and nobody else's. Several while one takes the other's place."""
+
+    @cached_property
+    def tls(self) -> Tls | None:
+        """None for plaintext."""
+        files = {key.upper(): getattr(self, key) for key in TlsSettings.model_fields}
+        missing = [key for key, file in files.items() if file is None]
+        if missing and len(missing) < len(files):
+            raise ValueError(f"{', '.join(files)} belong together; not set: {', '.join(missing)}")
+        return None if missing else Tls(*files.values())
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        self.tls  # noqa: B018 - raises what is wrong with the files
+        return self
+
+
+class Settings(OpenTelemetrySettings, TlsSettings):
     """What every process reads. Keys are the field names in upper case; secrets print as ***."""
 
     environment: Environment = "production"
@@ -93,8 +124,17 @@ class Settings(OpenTelemetrySettings):
     tracing: Literal["on", "off"] = "on"
     metrics_port: Port | None = None
     traces_endpoint: str | None = None
-    """Where the traces service takes spans and log lines by OTLP over gRPC, for example http://traces:50055."""
+    """Where the traces service takes spans and log lines by OTLP over gRPC, for example http://traces:50055.
+
+    https:// with the own certificate where TLS_CERTIFICATE is set.
+    """
     shutdown_grace_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
+
+    @model_validator(mode="after")
+    def _no_plaintext_beside_tls(self) -> Self:
+        if self.tls and not (self.traces_endpoint or "https://").startswith("https://"):
+            raise ValueError("TRACES_ENDPOINT must begin with https:// where TLS_CERTIFICATE is set")
+        return self
 
 
 class ServiceSettings(Settings):
@@ -106,9 +146,14 @@ class ServiceSettings(Settings):
     """Where the auth service listens, as a gRPC target such as `dns:///auth:50051`."""
     service_secret: SecretStr
     """What this service proves its own identity with, for work that no caller asked for."""
+    health_listen: str | None = None
+    """host:port of a second server that answers gRPC health checks only, in plaintext: for probes that have no
+    certificate to show. None without it."""
+    redis_url: SecretStr | None = None
+    """redis://host:6379/0, where revocations are heard of; without it auth is asked about each token every 30 s."""
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=BaseSettings)
 
 
 def load(kind: type[S]) -> S:
@@ -116,7 +161,10 @@ def load(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        lines = [f"  {_key(problem['loc'])}: {problem['msg']}" for problem in error.errors(include_input=False)]
+        lines = [
+            f"  {_key(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_input=False)
+        ]
         sys.stderr.write("The environment is not right:\n" + "\n".join(lines) + "\n")
         raise SystemExit(2) from None
 

@@ -12,10 +12,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import add_Tr
 from neurectomy.traces.v1.traces_pb2_grpc import add_TracesServiceServicer_to_server
 from services.runtime import channels, logs
 from services.runtime.background import in_background
-from services.runtime.caller import Verifier
 from services.runtime.listening import bind
 from services.runtime.server import serve
 from services.runtime.settings import load
+from services.runtime.verifying import verifying
 from services.traces import metrics
 from services.traces.collector import Collector
 from services.traces.http.app import Servicers, application
@@ -30,8 +30,8 @@ async def main() -> None:
     settings = load(TracesSettings)
     logs.configure(settings, "traces")  # before the file is opened, which may have something to say
     async with AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
-        verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
+        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token, settings.tls))
+        verifier = await stack.enter_async_context(verifying(auth, settings))
         collector = Collector(settings.kept_mb * MB, settings.kept_hours)
         latencies = Latencies(settings.latency_hours, settings.latency_mb * MB, Random())
         metrics.watch(latencies, collector)

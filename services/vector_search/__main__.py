@@ -10,9 +10,9 @@ from uuid_utils.compat import uuid7
 
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import add_VectorSearchServiceServicer_to_server
 from services.runtime import channels, postgres
-from services.runtime.caller import Verifier
 from services.runtime.server import serve
 from services.runtime.settings import load
+from services.runtime.verifying import verifying
 from services.vector_search.collections import Collections
 from services.vector_search.embeddings import BuiltInEmbedder, QueryEmbeddings
 from services.vector_search.indexes import indexing
@@ -27,8 +27,8 @@ from services.vector_search.store import VectorStore, prepare
 async def main() -> None:
     settings = load(VectorSearchSettings)
     async with AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token))
-        verifier = Verifier(channels.KeySet(auth).fetch, channels.ApiKeys(auth).principal)
+        auth = await stack.enter_async_context(channels.connect(settings.auth_target, channels.no_token, settings.tls))
+        verifier = await stack.enter_async_context(verifying(auth, settings))
         thread = stack.enter_context(ThreadPoolExecutor(1, "embeddings"))
         embedder = BuiltInEmbedder(USE(threads=settings.embedding_threads).encode, thread)
         await stack.enter_async_context(embedder.running())

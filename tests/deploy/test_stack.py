@@ -35,7 +35,7 @@ async def test_it_tells_each_step_and_leaves_nothing(tmp_path: Path) -> None:
     async with Stack(options) as stack:
         pids = stack.pids
         assert set(pids) == set(QUICK)
-        assert stack.state.running() == {"pid": os.getpid(), "ports": stack.ports}
+        assert stack.state.running() == {"pid": os.getpid(), "ports": stack.ports, "tls": False}
     assert not any(psutil.pid_exists(pid) for pid in pids.values())
     assert stack.state.running() is None
     for part in QUICK:
@@ -83,11 +83,11 @@ async def test_after_a_hard_death_the_next_start_copes(tmp_path: Path) -> None:
 
 
 def test_a_process_is_told_what_it_needs_and_what_the_test_adds(tmp_path: Path) -> None:
-    extra = {"auth": {"LOG_LEVEL": "debug", "PASSWORD_THREADS": "1"}}
+    extra = {"auth": {"LOG_LEVEL": "debug", "PASSWORD_MEMORY_MB": "64"}}
     stack = Stack(replace(StackOptions.for_tests(tmp_path), extra_environment=extra))
     environment = stack.environment("auth")
     assert environment["LOG_LEVEL"] == "debug"
-    assert environment["PASSWORD_THREADS"] == "1"
+    assert environment["PASSWORD_MEMORY_MB"] == "64"
     assert stack.secrets.services["graph"] not in environment["SERVICE_CREDENTIALS"]
     assert "NEO4J_PASSWORD" not in environment
     assert stack.environment("graph")["NEO4J_PASSWORD"] == stack.secrets.neo4j

@@ -79,9 +79,9 @@ async def ask(gateway_url: str, trace_id: str) -> None:
 async def ours(stack: Stack, trace_id: str) -> pb.GetTraceResponse:
     """The trace as our own traces service has it."""
     secret = stack.secrets.services["cli"]
-    async with connect(stack.targets["auth"], no_token) as auth:
+    async with connect(stack.targets["auth"], no_token, None) as auth:
         identity = ServiceIdentity(auth, "cli", secret)
-        async with connect(stack.targets["traces"], identity.token) as traces:
+        async with connect(stack.targets["traces"], identity.token, None) as traces:
             return await kept_trace(TracesServiceStub(traces), trace_id)
 
 

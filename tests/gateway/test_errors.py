@@ -16,12 +16,12 @@ from neurectomy.auth.v1 import auth_pb2
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceServicer, add_AuthServiceServicer_to_server
 from neurectomy.errors.v1 import errors_pb2
 from services.runtime import errors
-from services.runtime.caller import Verifier
 from services.runtime.channels import no_token
 from services.runtime.export import SpanExport
 from services.runtime.scopes import ScopedServer
 from services.runtime.server import scopes_for
 from services.runtime.settings import ServiceSettings
+from services.runtime.verifier import Verifier
 
 SECRET = "the password is swordfish"
 FAILURES: list[errors.DomainError] = [
@@ -78,7 +78,7 @@ async def failing() -> AsyncIterator[tuple[Failing, Services]]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     services = ("auth", "agent_store", "vector_search", "graph", "traces")
-    async with open_channels(dict.fromkeys(services, f"127.0.0.1:{port}")) as channels:
+    async with open_channels(dict.fromkeys(services, f"127.0.0.1:{port}"), None) as channels:
         yield servicer, services_on(channels, no_token)
     await server.stop(None)
 
@@ -133,7 +133,7 @@ def test_a_fault_of_the_gateway_is_masked_and_logged(error: Exception) -> None:
 
 async def test_a_service_that_is_not_there_is_named() -> None:
     services = ("auth", "agent_store", "vector_search", "graph", "traces")
-    async with open_channels(dict.fromkeys(services, "127.0.0.1:1")) as channels:
+    async with open_channels(dict.fromkeys(services, "127.0.0.1:1"), None) as channels:
         with pytest.raises(RemoteError) as caught:
             await services_on(channels, no_token).auth.GetKeySet(auth_pb2.GetKeySetRequest())
     message, extensions = describe(caught.value)

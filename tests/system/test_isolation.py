@@ -16,12 +16,14 @@ from google.protobuf.message import Message
 from neurectomy.agent_store.v1 import agent_store_pb2 as agent
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.auth.v1 import api_keys_pb2 as keys
+from neurectomy.auth.v1 import audit_pb2 as audit
 from neurectomy.auth.v1 import auth_pb2 as auth
 from neurectomy.auth.v1 import invitations_pb2 as invitations
 from neurectomy.auth.v1 import members_pb2 as members
 from neurectomy.auth.v1 import organizations_pb2 as organizations
 from neurectomy.auth.v1 import roles_pb2 as roles
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
+from neurectomy.auth.v1.audit_pb2_grpc import AuditServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.auth.v1.invitations_pb2_grpc import InvitationsServiceStub
 from neurectomy.auth.v1.members_pb2_grpc import MembersServiceStub
@@ -55,6 +57,7 @@ class World:
     execution_id: str
     role_id: str
     invitation_id: str
+    api_key_id: str
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -90,7 +93,8 @@ async def world(connect_as: Connect, first: Tenant) -> World:
     role_id = (await connect_as(RolesServiceStub, first).CreateRole(roles.CreateRoleRequest(role=role))).role.id
     invite = invitations.CreateInvitationRequest(email=f"{marker}@example.org", role_id=role_id)
     invitation_id = (await connect_as(InvitationsServiceStub, first).CreateInvitation(invite)).invitation.id
-    made = (collection_id, point.id, execution_id, role_id, invitation_id)
+    key = await connect_as(ApiKeysServiceStub, first).CreateApiKey(keys.CreateApiKeyRequest(name=marker))
+    made = (collection_id, point.id, execution_id, role_id, invitation_id, key.id)
     return World(marker, first.user_id, ids[0], ids[1], *made)
 
 
@@ -117,6 +121,10 @@ Ask = Callable[[World], Message]
 
 ATTEMPTS: dict[tuple[Any, str], tuple[Ask, str]] = {
     (AuthServiceStub, "BatchGetUsers"): (lambda w: auth.BatchGetUsersRequest(ids=[w.owner_id]), NOTHING),
+    (AuditServiceStub, "ListAuditEvents"): (
+        lambda w: audit.ListAuditEventsRequest(filter=audit.AuditFilter(actor=w.owner_id)),
+        NOTHING,
+    ),
     (ApiKeysServiceStub, "CreateApiKey"): (lambda w: keys.CreateApiKeyRequest(name="mine"), NOTHING),
     (OrganizationsServiceStub, "UpdateOrganization"): (
         lambda w: organizations.UpdateOrganizationRequest(name="mine"),
@@ -149,6 +157,9 @@ ATTEMPTS: dict[tuple[Any, str], tuple[Ask, str]] = {
         lambda w: invitations.RevokeInvitationRequest(id=w.invitation_id),
         "INVITATION_NOT_FOUND",
     ),
+    (ApiKeysServiceStub, "ListApiKeys"): (lambda w: keys.ListApiKeysRequest(), NOTHING),
+    (ApiKeysServiceStub, "RevokeApiKey"): (lambda w: keys.RevokeApiKeyRequest(id=w.api_key_id), "API_KEY_NOT_FOUND"),
+    (ApiKeysServiceStub, "RotateApiKey"): (lambda w: keys.RotateApiKeyRequest(id=w.api_key_id), "API_KEY_NOT_FOUND"),
     (AgentStoreServiceStub, "CreateAgent"): (
         lambda w: agent.CreateAgentRequest(agent=agent.Agent(name="mine", collection_ids=[w.collection_id])),
         NOTHING,

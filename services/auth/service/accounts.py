@@ -8,13 +8,14 @@ from services.auth import roles
 from services.auth.accounts import Accounts, Identities
 from services.auth.origin import origin_of
 from services.auth.service import messages
+from services.auth.signing_keys import SigningKeys
 from services.auth.store import accounts as rows
 from services.auth.store import memberships
-from services.auth.tokens import Tokens
-from services.runtime.caller import Verifier, current_principal
+from services.runtime.caller import current_principal
 from services.runtime.errors import InvalidFields, UserNotFound
 from services.runtime.postgres import Database
 from services.runtime.scopes import Context
+from services.runtime.verifier import Verifier
 
 MAX_IDS = 1_000
 
@@ -23,12 +24,17 @@ class Auth(AuthServiceServicer):
     """See the proto for what each RPC does."""
 
     def __init__(
-        self, accounts: Accounts, identities: Identities, database: Database, tokens: Tokens, verifier: Verifier
+        self,
+        accounts: Accounts,
+        identities: Identities,
+        database: Database,
+        signing_keys: SigningKeys,
+        verifier: Verifier,
     ) -> None:
         self._accounts = accounts
         self._identities = identities
         self._database = database
-        self._tokens = tokens
+        self._signing_keys = signing_keys
         self._verifier = verifier
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
@@ -39,14 +45,16 @@ class Auth(AuthServiceServicer):
 
     async def LogIn(self, request: pb.LogInRequest, context: Context) -> pb.LogInResponse:
         organization_id = messages.organization_id(request.organization_id)
-        account = await self._accounts.log_in(request.email, request.password, organization_id, origin_of(context))
+        account = await self._accounts.log_in(
+            request.email, request.password, organization_id, request.second_factor_code, origin_of(context)
+        )
         return pb.LogInResponse(**messages.logged_in(account))
 
     async def VerifyToken(self, request: pb.VerifyTokenRequest, context: Context) -> pb.VerifyTokenResponse:
-        return pb.VerifyTokenResponse(principal=messages.principal(await self._verifier.verify(request.token)))
+        return pb.VerifyTokenResponse(principal=messages.principal(await self._verifier.prove(request.token)))
 
     async def GetKeySet(self, request: pb.GetKeySetRequest, context: Context) -> pb.GetKeySetResponse:
-        return pb.GetKeySetResponse(json=self._tokens.key_set())
+        return pb.GetKeySetResponse(json=await self._signing_keys.key_set())
 
     async def CreateAnonymousToken(
         self, request: pb.CreateAnonymousTokenRequest, context: Context

@@ -8,9 +8,10 @@ from services.auth.invitations import Invitations
 from services.auth.joining import Joined, Joining
 from services.auth.origin import origin_of
 from services.auth.service import messages
-from services.runtime.caller import Principal, Verifier, bearer, current_principal
+from services.runtime.caller import Principal, bearer, current_principal
 from services.runtime.postgres import Row
 from services.runtime.scopes import Context
+from services.runtime.verifier import Verifier
 
 
 class InvitationsRpcs(InvitationsServiceServicer):

@@ -16,8 +16,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from neurectomy.traces.v1.traces_pb2_grpc import TracesServiceServicer
-from services.runtime.caller import Verifier
 from services.runtime.errors import DomainError
+from services.runtime.verifier import Verifier
 from services.traces.http import api, errors, otlp
 from services.traces.http.guard import Guard
 from services.traces.http.readers import Readers

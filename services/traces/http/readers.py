@@ -4,7 +4,8 @@ from ipaddress import IPv6Address, ip_address
 
 from starlette.requests import Request
 
-from services.runtime.caller import Verifier, bearer
+from services.runtime.caller import bearer
+from services.runtime.verifier import Verifier
 
 
 class Readers:

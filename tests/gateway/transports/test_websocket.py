@@ -242,7 +242,10 @@ async def test_without_a_token_a_socket_is_anonymous_or_closed(stack: Stack) -> 
 
 async def test_a_socket_closes_when_its_token_ends(stack: Stack, world: World) -> None:
     environment = {**stack.environment("auth"), "ACCESS_TOKEN_SECONDS": "10"}  # the least that auth allows
-    async with listening("services.auth", environment) as (_, address), connect_channel(address, no_token) as channel:
+    async with (
+        listening("services.auth", environment) as (_, address),
+        connect_channel(address, no_token, None) as channel,
+    ):
         log_in = auth_pb2.LogInRequest(email=world.email, password=PASSWORD)
         token = (await AuthServiceStub(channel).LogIn(log_in)).access_token.token
     async with socket(stack) as client:

@@ -34,6 +34,8 @@ class Sink:
     resource_spans: list[trace_pb2.ResourceSpans] = field(default_factory=list)
     resource_logs: list[logs_pb2.ResourceLogs] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    shown: list[bytes] = field(default_factory=list)
+    """The certificates of those who sent spans, where it is over TLS."""
     hang: threading.Event | None = None
     """An export waits for it, when there is one."""
     arrived: threading.Event = field(default_factory=threading.Event)
@@ -77,6 +79,7 @@ class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
         self._sink = sink
 
     def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the RPC's name
+        self._sink.shown.extend(context.auth_context().get("x509_pem_cert", ()))
         self._sink.take(dict(context.invocation_metadata()), request)
         return trace_service_pb2.ExportTraceServiceResponse()
 

@@ -38,7 +38,7 @@ async def test_a_statement_that_takes_all_of_a_calls_time_is_seen_by_the_caller(
     await server.start()
     recording = telemetry.begin("test", extract(None), record=True)
     set_budget(None)
-    async with channels.connect(f"127.0.0.1:{port}", channels.no_token) as channel:
+    async with channels.connect(f"127.0.0.1:{port}", channels.no_token, None) as channel:
         work: Any = channel.unary_unary("/test.Worker/Work")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await work(b"", timeout=1.0)

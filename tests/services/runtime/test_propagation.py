@@ -127,7 +127,7 @@ async def chain(export: SpanExport) -> AsyncIterator[tuple[str, list[dict[str, A
         got.append(dict(context.invocation_metadata() or ()))
         return b""
 
-    async with serving(inner, export) as callee, channels.connect(callee, channels.no_token) as channel:
+    async with serving(inner, export) as callee, channels.connect(callee, channels.no_token, None) as channel:
         work: Any = channel.unary_unary("/test.Worker/Work")
 
         async def outer(_request: bytes, _context: Context) -> bytes:

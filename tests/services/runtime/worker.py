@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from neurectomy.auth.v1 import access_pb2
 from services.auth.tokens import Grant, SigningKey, Tokens
 from services.runtime import channels, errors, telemetry
-from services.runtime.caller import Principal, PublicKeys, Verifier, parse_key_set
+from services.runtime.caller import Principal
 from services.runtime.channels import Token
 from services.runtime.errors import DomainError
 from services.runtime.export import SpanExport
@@ -29,6 +29,8 @@ from services.runtime.settings import ServiceSettings
 from services.runtime.span_wire import Kind
 from services.runtime.telemetry import Recording, span
 from services.runtime.trace_context import TraceContext, new_trace_id
+from services.runtime.verification import PublicKeys, parse_key_set
+from services.runtime.verifier import CACHE_SECONDS, Verifier
 
 SERVICE = "test.Worker"
 SHAPES = ("unary_unary", "stream_unary", "unary_stream", "stream_stream")
@@ -150,14 +152,17 @@ class Authority:
         self._tokens = Tokens([SigningKey.generate()], 600)
 
     def token(self, *permissions: str) -> str:
-        grant = Grant("someone", "user", frozenset(permissions), uuid4(), "session")
+        grant = Grant(str(uuid4()), "user", frozenset(permissions), uuid4(), str(uuid4()), 1)
         return self._tokens.issue(grant).token
 
     def verifier(self) -> Verifier:
-        return Verifier(self._keys, self._api_key)
+        return Verifier(self._keys, self._check, self._api_key)
 
     async def _keys(self) -> PublicKeys:
         return parse_key_set(self._tokens.key_set())
+
+    async def _check(self, _token: str, _principal: Principal) -> float:
+        return CACHE_SECONDS
 
     async def _api_key(self, key: str) -> Principal:
         raise errors.TokenInvalid

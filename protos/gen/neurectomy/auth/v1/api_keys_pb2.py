@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from neurectomy.auth.v1 import access_pb2 as neurectomy_dot_auth_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!neurectomy/auth/v1/api_keys.proto\x12\x12neurectomy.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fneurectomy/auth/v1/access.proto\"d\n\x13\x43reateApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x14\x43reateApiKeyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t2\x89\x01\n\x0e\x41piKeysService\x12w\n\x0c\x43reateApiKey\x12\'.neurectomy.auth.v1.CreateApiKeyRequest\x1a(.neurectomy.auth.v1.CreateApiKeyResponse\"\x14\x8a\xb5\x18\x10\x1a\x0e\x61pi_keys:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!neurectomy/auth/v1/api_keys.proto\x12\x12neurectomy.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fneurectomy/auth/v1/access.proto\"\xd8\x02\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x12\n\ncreator_id\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x05state\x18\x0b \x01(\x0e\x32\x1f.neurectomy.auth.v1.ApiKeyState\"d\n\x13\x43reateApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\\\n\x14\x43reateApiKeyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12+\n\x07\x61pi_key\x18\x03 \x01(\x0b\x32\x1a.neurectomy.auth.v1.ApiKey\"\x14\n\x12ListApiKeysRequest\"C\n\x13ListApiKeysResponse\x12,\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1a.neurectomy.auth.v1.ApiKey\"!\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x14RevokeApiKeyResponse\x12+\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.neurectomy.auth.v1.ApiKey\"S\n\x13RotateApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1c\n\x0foverlap_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_overlap_seconds\"\x8d\x01\n\x14RotateApiKeyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12+\n\x07\x61pi_key\x18\x03 \x01(\x0b\x32\x1a.neurectomy.auth.v1.ApiKey\x12/\n\x0bold_api_key\x18\x04 \x01(\x0b\x32\x1a.neurectomy.auth.v1.ApiKey*|\n\x0b\x41piKeyState\x12\x1d\n\x19\x41PI_KEY_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41PI_KEY_STATE_ACTIVE\x10\x01\x12\x19\n\x15\x41PI_KEY_STATE_EXPIRED\x10\x02\x12\x19\n\x15\x41PI_KEY_STATE_REVOKED\x10\x03\x32\xf0\x03\n\x0e\x41piKeysService\x12w\n\x0c\x43reateApiKey\x12\'.neurectomy.auth.v1.CreateApiKeyRequest\x1a(.neurectomy.auth.v1.CreateApiKeyResponse\"\x14\x8a\xb5\x18\x10\x1a\x0e\x61pi_keys:write\x12s\n\x0bListApiKeys\x12&.neurectomy.auth.v1.ListApiKeysRequest\x1a\'.neurectomy.auth.v1.ListApiKeysResponse\"\x13\x8a\xb5\x18\x0f\x1a\rapi_keys:read\x12w\n\x0cRevokeApiKey\x12\'.neurectomy.auth.v1.RevokeApiKeyRequest\x1a(.neurectomy.auth.v1.RevokeApiKeyResponse\"\x14\x8a\xb5\x18\x10\x1a\x0e\x61pi_keys:write\x12w\n\x0cRotateApiKey\x12\'.neurectomy.auth.v1.RotateApiKeyRequest\x1a(.neurectomy.auth.v1.RotateApiKeyResponse\"\x14\x8a\xb5\x18\x10\x1a\x0e\x61pi_keys:writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_APIKEYSSERVICE'].methods_by_name['CreateApiKey']._loaded_options = None
   _globals['_APIKEYSSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\212\265\030\020\032\016api_keys:write'
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=123
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=223
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=225
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=272
-  _globals['_APIKEYSSERVICE']._serialized_start=275
-  _globals['_APIKEYSSERVICE']._serialized_end=412
+  _globals['_APIKEYSSERVICE'].methods_by_name['ListApiKeys']._loaded_options = None
+  _globals['_APIKEYSSERVICE'].methods_by_name['ListApiKeys']._serialized_options = b'\212\265\030\017\032\rapi_keys:read'
+  _globals['_APIKEYSSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
+  _globals['_APIKEYSSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\212\265\030\020\032\016api_keys:write'
+  _globals['_APIKEYSSERVICE'].methods_by_name['RotateApiKey']._loaded_options = None
+  _globals['_APIKEYSSERVICE'].methods_by_name['RotateApiKey']._serialized_options = b'\212\265\030\020\032\016api_keys:write'
+  _globals['_APIKEYSTATE']._serialized_start=1090
+  _globals['_APIKEYSTATE']._serialized_end=1214
+  _globals['_APIKEY']._serialized_start=124
+  _globals['_APIKEY']._serialized_end=468
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=470
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=570
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=572
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=664
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=666
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=686
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=688
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=755
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=757
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=790
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=792
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=859
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=861
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=944
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=947
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1088
+  _globals['_APIKEYSSERVICE']._serialized_start=1217
+  _globals['_APIKEYSSERVICE']._serialized_end=1713
 # @@protoc_insertion_point(module_scope)

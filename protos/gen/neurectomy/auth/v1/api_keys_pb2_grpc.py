@@ -27,6 +27,14 @@ if _version_not_supported:
 
 class ApiKeysServiceStub:
     """Keys for scripts: opaque, shown once, stored as a hash.
+
+    A key is `nrctmy_live_`, 43 characters of base64url and the CRC-32 of these 43 in lower-case hexadecimal. Secret scanners
+    find keys by the regular expression `\bnrctmy_live_[A-Za-z0-9_-]{43}[0-9a-f]{8}\b` and tell them from look-alikes by the
+    checksum.
+
+    Somebody answers for each key: the user who made or rotated it, or who answers for the key that did. A key may do
+    what its scopes say and that user may do now: when the user loses a role, so does the key, and when the user leaves
+    the organization, the key may do nothing any more.
     """
 
     def __init__(self, channel):
@@ -40,16 +48,70 @@ class ApiKeysServiceStub:
                 request_serializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.CreateApiKeyRequest.SerializeToString,
                 response_deserializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.CreateApiKeyResponse.FromString,
                 _registered_method=True)
+        self.ListApiKeys = channel.unary_unary(
+                '/neurectomy.auth.v1.ApiKeysService/ListApiKeys',
+                request_serializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.ListApiKeysRequest.SerializeToString,
+                response_deserializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.ListApiKeysResponse.FromString,
+                _registered_method=True)
+        self.RevokeApiKey = channel.unary_unary(
+                '/neurectomy.auth.v1.ApiKeysService/RevokeApiKey',
+                request_serializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RevokeApiKeyRequest.SerializeToString,
+                response_deserializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RevokeApiKeyResponse.FromString,
+                _registered_method=True)
+        self.RotateApiKey = channel.unary_unary(
+                '/neurectomy.auth.v1.ApiKeysService/RotateApiKey',
+                request_serializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RotateApiKeyRequest.SerializeToString,
+                response_deserializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RotateApiKeyResponse.FromString,
+                _registered_method=True)
 
 
 class ApiKeysServiceServicer:
     """Keys for scripts: opaque, shown once, stored as a hash.
+
+    A key is `nrctmy_live_`, 43 characters of base64url and the CRC-32 of these 43 in lower-case hexadecimal. Secret scanners
+    find keys by the regular expression `\bnrctmy_live_[A-Za-z0-9_-]{43}[0-9a-f]{8}\b` and tell them from look-alikes by the
+    checksum.
+
+    Somebody answers for each key: the user who made or rotated it, or who answers for the key that did. A key may do
+    what its scopes say and that user may do now: when the user loses a role, so does the key, and when the user leaves
+    the organization, the key may do nothing any more.
     """
 
     def CreateApiKey(self, request, context):
-        """Creates an API key for scripts. The key is in this answer and never again.
+        """Creates an API key for scripts. The key is in this answer and never again. A key that is made by a key ends with it at
+        the latest, and is revoked with it.
 
-        Fails with INVALID_FIELDS, and PERMISSION_MISSING when a scope is beyond the caller's own. Needs `api_keys:write`.
+        Fails with INVALID_FIELDS, PERMISSION_MISSING when a scope is beyond the caller's own, and TOKEN_REVOKED when the
+        caller's session or key has ended. Needs `api_keys:write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApiKeys(self, request, context):
+        """Returns the organization's keys without their secrets, the newest first, at most 1,000; also those that have ended.
+
+        Needs `api_keys:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeApiKey(self, request, context):
+        """Ends a key, and the keys that were made with it. Once more changes nothing.
+
+        Fails with API_KEY_NOT_FOUND. Needs `api_keys:write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateApiKey(self, request, context):
+        """Creates a key with the name and scopes of another one, which ends after an overlap. The caller answers for the new
+        one; it lives as long from now as the old one was made to.
+
+        Fails with API_KEY_NOT_FOUND, INVALID_FIELDS also for a key that has ended, PERMISSION_MISSING when a scope of it is
+        beyond the caller's own, and TOKEN_REVOKED when the caller's session or key has ended. Needs `api_keys:write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,6 +125,21 @@ def add_ApiKeysServiceServicer_to_server(servicer, server):
                     request_deserializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.CreateApiKeyRequest.FromString,
                     response_serializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.CreateApiKeyResponse.SerializeToString,
             ),
+            'ListApiKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApiKeys,
+                    request_deserializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.ListApiKeysRequest.FromString,
+                    response_serializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.ListApiKeysResponse.SerializeToString,
+            ),
+            'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeApiKey,
+                    request_deserializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RevokeApiKeyRequest.FromString,
+                    response_serializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RevokeApiKeyResponse.SerializeToString,
+            ),
+            'RotateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateApiKey,
+                    request_deserializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RotateApiKeyRequest.FromString,
+                    response_serializer=neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RotateApiKeyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'neurectomy.auth.v1.ApiKeysService', rpc_method_handlers)
@@ -73,6 +150,14 @@ def add_ApiKeysServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ApiKeysService:
     """Keys for scripts: opaque, shown once, stored as a hash.
+
+    A key is `nrctmy_live_`, 43 characters of base64url and the CRC-32 of these 43 in lower-case hexadecimal. Secret scanners
+    find keys by the regular expression `\bnrctmy_live_[A-Za-z0-9_-]{43}[0-9a-f]{8}\b` and tell them from look-alikes by the
+    checksum.
+
+    Somebody answers for each key: the user who made or rotated it, or who answers for the key that did. A key may do
+    what its scopes say and that user may do now: when the user loses a role, so does the key, and when the user leaves
+    the organization, the key may do nothing any more.
     """
 
     @staticmethod
@@ -92,6 +177,87 @@ class ApiKeysService:
             '/neurectomy.auth.v1.ApiKeysService/CreateApiKey',
             neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.CreateApiKeyRequest.SerializeToString,
             neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.CreateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApiKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neurectomy.auth.v1.ApiKeysService/ListApiKeys',
+            neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.ListApiKeysRequest.SerializeToString,
+            neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.ListApiKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neurectomy.auth.v1.ApiKeysService/RevokeApiKey',
+            neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RevokeApiKeyRequest.SerializeToString,
+            neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RevokeApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neurectomy.auth.v1.ApiKeysService/RotateApiKey',
+            neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RotateApiKeyRequest.SerializeToString,
+            neurectomy_dot_auth_dot_v1_dot_api__keys__pb2.RotateApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

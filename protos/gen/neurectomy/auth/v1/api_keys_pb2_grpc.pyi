@@ -27,31 +27,96 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ApiKeysServiceStub:
-    """Keys for scripts: opaque, shown once, stored as a hash."""
+    """Keys for scripts: opaque, shown once, stored as a hash.
+
+    A key is `nrctmy_live_`, 43 characters of base64url and the CRC-32 of these 43 in lower-case hexadecimal. Secret scanners
+    find keys by the regular expression `\\bnrctmy_live_[A-Za-z0-9_-]{43}[0-9a-f]{8}\\b` and tell them from look-alikes by the
+    checksum.
+
+    Somebody answers for each key: the user who made or rotated it, or who answers for the key that did. A key may do
+    what its scopes say and that user may do now: when the user loses a role, so does the key, and when the user leaves
+    the organization, the key may do nothing any more.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ApiKeysServiceAsyncStub: ...
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_api_keys_pb2.CreateApiKeyRequest, _api_keys_pb2.CreateApiKeyResponse]
-    """Creates an API key for scripts. The key is in this answer and never again.
+    """Creates an API key for scripts. The key is in this answer and never again. A key that is made by a key ends with it at
+    the latest, and is revoked with it.
 
-    Fails with INVALID_FIELDS, and PERMISSION_MISSING when a scope is beyond the caller's own. Needs `api_keys:write`.
+    Fails with INVALID_FIELDS, PERMISSION_MISSING when a scope is beyond the caller's own, and TOKEN_REVOKED when the
+    caller's session or key has ended. Needs `api_keys:write`.
+    """
+    ListApiKeys: _grpc.UnaryUnaryMultiCallable[_api_keys_pb2.ListApiKeysRequest, _api_keys_pb2.ListApiKeysResponse]
+    """Returns the organization's keys without their secrets, the newest first, at most 1,000; also those that have ended.
+
+    Needs `api_keys:read`.
+    """
+    RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_api_keys_pb2.RevokeApiKeyRequest, _api_keys_pb2.RevokeApiKeyResponse]
+    """Ends a key, and the keys that were made with it. Once more changes nothing.
+
+    Fails with API_KEY_NOT_FOUND. Needs `api_keys:write`.
+    """
+    RotateApiKey: _grpc.UnaryUnaryMultiCallable[_api_keys_pb2.RotateApiKeyRequest, _api_keys_pb2.RotateApiKeyResponse]
+    """Creates a key with the name and scopes of another one, which ends after an overlap. The caller answers for the new
+    one; it lives as long from now as the old one was made to.
+
+    Fails with API_KEY_NOT_FOUND, INVALID_FIELDS also for a key that has ended, PERMISSION_MISSING when a scope of it is
+    beyond the caller's own, and TOKEN_REVOKED when the caller's session or key has ended. Needs `api_keys:write`.
     """
 
 @_typing.type_check_only
 class ApiKeysServiceAsyncStub(ApiKeysServiceStub):
-    """Keys for scripts: opaque, shown once, stored as a hash."""
+    """Keys for scripts: opaque, shown once, stored as a hash.
+
+    A key is `nrctmy_live_`, 43 characters of base64url and the CRC-32 of these 43 in lower-case hexadecimal. Secret scanners
+    find keys by the regular expression `\\bnrctmy_live_[A-Za-z0-9_-]{43}[0-9a-f]{8}\\b` and tell them from look-alikes by the
+    checksum.
+
+    Somebody answers for each key: the user who made or rotated it, or who answers for the key that did. A key may do
+    what its scopes say and that user may do now: when the user loses a role, so does the key, and when the user leaves
+    the organization, the key may do nothing any more.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_api_keys_pb2.CreateApiKeyRequest, _api_keys_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
-    """Creates an API key for scripts. The key is in this answer and never again.
+    """Creates an API key for scripts. The key is in this answer and never again. A key that is made by a key ends with it at
+    the latest, and is revoked with it.
 
-    Fails with INVALID_FIELDS, and PERMISSION_MISSING when a scope is beyond the caller's own. Needs `api_keys:write`.
+    Fails with INVALID_FIELDS, PERMISSION_MISSING when a scope is beyond the caller's own, and TOKEN_REVOKED when the
+    caller's session or key has ended. Needs `api_keys:write`.
+    """
+    ListApiKeys: _aio.UnaryUnaryMultiCallable[_api_keys_pb2.ListApiKeysRequest, _api_keys_pb2.ListApiKeysResponse]  # type: ignore[assignment]
+    """Returns the organization's keys without their secrets, the newest first, at most 1,000; also those that have ended.
+
+    Needs `api_keys:read`.
+    """
+    RevokeApiKey: _aio.UnaryUnaryMultiCallable[_api_keys_pb2.RevokeApiKeyRequest, _api_keys_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
+    """Ends a key, and the keys that were made with it. Once more changes nothing.
+
+    Fails with API_KEY_NOT_FOUND. Needs `api_keys:write`.
+    """
+    RotateApiKey: _aio.UnaryUnaryMultiCallable[_api_keys_pb2.RotateApiKeyRequest, _api_keys_pb2.RotateApiKeyResponse]  # type: ignore[assignment]
+    """Creates a key with the name and scopes of another one, which ends after an overlap. The caller answers for the new
+    one; it lives as long from now as the old one was made to.
+
+    Fails with API_KEY_NOT_FOUND, INVALID_FIELDS also for a key that has ended, PERMISSION_MISSING when a scope of it is
+    beyond the caller's own, and TOKEN_REVOKED when the caller's session or key has ended. Needs `api_keys:write`.
     """
 
 class ApiKeysServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keys for scripts: opaque, shown once, stored as a hash."""
+    """Keys for scripts: opaque, shown once, stored as a hash.
+
+    A key is `nrctmy_live_`, 43 characters of base64url and the CRC-32 of these 43 in lower-case hexadecimal. Secret scanners
+    find keys by the regular expression `\\bnrctmy_live_[A-Za-z0-9_-]{43}[0-9a-f]{8}\\b` and tell them from look-alikes by the
+    checksum.
+
+    Somebody answers for each key: the user who made or rotated it, or who answers for the key that did. A key may do
+    what its scopes say and that user may do now: when the user loses a role, so does the key, and when the user leaves
+    the organization, the key may do nothing any more.
+    """
 
     @_abc_1.abstractmethod
     def CreateApiKey(
@@ -59,9 +124,46 @@ class ApiKeysServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _api_keys_pb2.CreateApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_api_keys_pb2.CreateApiKeyResponse, _abc.Awaitable[_api_keys_pb2.CreateApiKeyResponse]]:
-        """Creates an API key for scripts. The key is in this answer and never again.
+        """Creates an API key for scripts. The key is in this answer and never again. A key that is made by a key ends with it at
+        the latest, and is revoked with it.
 
-        Fails with INVALID_FIELDS, and PERMISSION_MISSING when a scope is beyond the caller's own. Needs `api_keys:write`.
+        Fails with INVALID_FIELDS, PERMISSION_MISSING when a scope is beyond the caller's own, and TOKEN_REVOKED when the
+        caller's session or key has ended. Needs `api_keys:write`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListApiKeys(
+        self,
+        request: _api_keys_pb2.ListApiKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_api_keys_pb2.ListApiKeysResponse, _abc.Awaitable[_api_keys_pb2.ListApiKeysResponse]]:
+        """Returns the organization's keys without their secrets, the newest first, at most 1,000; also those that have ended.
+
+        Needs `api_keys:read`.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeApiKey(
+        self,
+        request: _api_keys_pb2.RevokeApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_api_keys_pb2.RevokeApiKeyResponse, _abc.Awaitable[_api_keys_pb2.RevokeApiKeyResponse]]:
+        """Ends a key, and the keys that were made with it. Once more changes nothing.
+
+        Fails with API_KEY_NOT_FOUND. Needs `api_keys:write`.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateApiKey(
+        self,
+        request: _api_keys_pb2.RotateApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_api_keys_pb2.RotateApiKeyResponse, _abc.Awaitable[_api_keys_pb2.RotateApiKeyResponse]]:
+        """Creates a key with the name and scopes of another one, which ends after an overlap. The caller answers for the new
+        one; it lives as long from now as the old one was made to.
+
+        Fails with API_KEY_NOT_FOUND, INVALID_FIELDS also for a key that has ended, PERMISSION_MISSING when a scope of it is
+        beyond the caller's own, and TOKEN_REVOKED when the caller's session or key has ended. Needs `api_keys:write`.
         """
 
 def add_ApiKeysServiceServicer_to_server(servicer: ApiKeysServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

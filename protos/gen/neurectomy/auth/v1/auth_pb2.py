@@ -27,7 +27,7 @@ from neurectomy.auth.v1 import access_pb2 as neurectomy_dot_auth_dot_v1_dot_acce
 from neurectomy.auth.v1 import roles_pb2 as neurectomy_dot_auth_dot_v1_dot_roles__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dneurectomy/auth/v1/auth.proto\x12\x12neurectomy.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fneurectomy/auth/v1/access.proto\x1a\x1eneurectomy/auth/v1/roles.proto\"h\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"(\n\x0cOrganization\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xc6\x01\n\tPrincipal\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x35\n\x0csubject_type\x18\x02 \x01(\x0e\x32\x1f.neurectomy.auth.v1.SubjectType\x12\x17\n\x0forganization_id\x18\x03 \x01(\t\x12\x13\n\x0bpermissions\x18\x04 \x03(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x0b\x41\x63\x63\x65ssToken\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x0cRefreshToken\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0fRegisterRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x19\n\x11organization_name\x18\x04 \x01(\t\"\xe2\x01\n\x10RegisterResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.User\x12\x36\n\x0corganization\x18\x02 \x01(\x0b\x32 .neurectomy.auth.v1.Organization\x12\x35\n\x0c\x61\x63\x63\x65ss_token\x18\x03 \x01(\x0b\x32\x1f.neurectomy.auth.v1.AccessToken\x12\x37\n\rrefresh_token\x18\x04 \x01(\x0b\x32 .neurectomy.auth.v1.RefreshToken\"H\n\x0cLogInRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x17\n\x0forganization_id\x18\x03 \x01(\t\"\xdf\x01\n\rLogInResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.User\x12\x36\n\x0corganization\x18\x02 \x01(\x0b\x32 .neurectomy.auth.v1.Organization\x12\x35\n\x0c\x61\x63\x63\x65ss_token\x18\x03 \x01(\x0b\x32\x1f.neurectomy.auth.v1.AccessToken\x12\x37\n\rrefresh_token\x18\x04 \x01(\x0b\x32 .neurectomy.auth.v1.RefreshToken\"#\n\x12VerifyTokenRequest\x12\r\n\x05token\x18\x01 \x01(\t\"G\n\x13VerifyTokenResponse\x12\x30\n\tprincipal\x18\x01 \x01(\x0b\x32\x1d.neurectomy.auth.v1.Principal\"\x12\n\x10GetKeySetRequest\"!\n\x11GetKeySetResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\"\x1d\n\x1b\x43reateAnonymousTokenRequest\"U\n\x1c\x43reateAnonymousTokenResponse\x12\x35\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32\x1f.neurectomy.auth.v1.AccessToken\"<\n\x19\x43reateServiceTokenRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\"S\n\x1a\x43reateServiceTokenResponse\x12\x35\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32\x1f.neurectomy.auth.v1.AccessToken\"\x17\n\x15GetCurrentUserRequest\"\xb5\x01\n\x16GetCurrentUserResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.User\x12\x36\n\x0corganization\x18\x02 \x01(\x0b\x32 .neurectomy.auth.v1.Organization\x12\x13\n\x0bpermissions\x18\x03 \x03(\t\x12&\n\x04role\x18\x04 \x01(\x0b\x32\x18.neurectomy.auth.v1.Role\"#\n\x14\x42\x61tchGetUsersRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\"@\n\x15\x42\x61tchGetUsersResponse\x12\'\n\x05users\x18\x01 \x03(\x0b\x32\x18.neurectomy.auth.v1.User*\x92\x01\n\x0bSubjectType\x12\x1c\n\x18SUBJECT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11SUBJECT_TYPE_USER\x10\x01\x12\x18\n\x14SUBJECT_TYPE_API_KEY\x10\x02\x12\x18\n\x14SUBJECT_TYPE_SERVICE\x10\x03\x12\x1a\n\x16SUBJECT_TYPE_ANONYMOUS\x10\x04\x32\xf8\x06\n\x0b\x41uthService\x12]\n\x08Register\x12#.neurectomy.auth.v1.RegisterRequest\x1a$.neurectomy.auth.v1.RegisterResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12T\n\x05LogIn\x12 .neurectomy.auth.v1.LogInRequest\x1a!.neurectomy.auth.v1.LogInResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12\x66\n\x0bVerifyToken\x12&.neurectomy.auth.v1.VerifyTokenRequest\x1a\'.neurectomy.auth.v1.VerifyTokenResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12`\n\tGetKeySet\x12$.neurectomy.auth.v1.GetKeySetRequest\x1a%.neurectomy.auth.v1.GetKeySetResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12\x81\x01\n\x14\x43reateAnonymousToken\x12/.neurectomy.auth.v1.CreateAnonymousTokenRequest\x1a\x30.neurectomy.auth.v1.CreateAnonymousTokenResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12{\n\x12\x43reateServiceToken\x12-.neurectomy.auth.v1.CreateServiceTokenRequest\x1a..neurectomy.auth.v1.CreateServiceTokenResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12o\n\x0eGetCurrentUser\x12).neurectomy.auth.v1.GetCurrentUserRequest\x1a*.neurectomy.auth.v1.GetCurrentUserResponse\"\x06\x8a\xb5\x18\x02\x10\x01\x12x\n\rBatchGetUsers\x12(.neurectomy.auth.v1.BatchGetUsersRequest\x1a).neurectomy.auth.v1.BatchGetUsersResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0cmembers:readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dneurectomy/auth/v1/auth.proto\x12\x12neurectomy.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fneurectomy/auth/v1/access.proto\x1a\x1eneurectomy/auth/v1/roles.proto\"h\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"(\n\x0cOrganization\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xc6\x01\n\tPrincipal\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x35\n\x0csubject_type\x18\x02 \x01(\x0e\x32\x1f.neurectomy.auth.v1.SubjectType\x12\x17\n\x0forganization_id\x18\x03 \x01(\t\x12\x13\n\x0bpermissions\x18\x04 \x03(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x0b\x41\x63\x63\x65ssToken\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x0cRefreshToken\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0fRegisterRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x19\n\x11organization_name\x18\x04 \x01(\t\"\xe2\x01\n\x10RegisterResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.User\x12\x36\n\x0corganization\x18\x02 \x01(\x0b\x32 .neurectomy.auth.v1.Organization\x12\x35\n\x0c\x61\x63\x63\x65ss_token\x18\x03 \x01(\x0b\x32\x1f.neurectomy.auth.v1.AccessToken\x12\x37\n\rrefresh_token\x18\x04 \x01(\x0b\x32 .neurectomy.auth.v1.RefreshToken\"d\n\x0cLogInRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x17\n\x0forganization_id\x18\x03 \x01(\t\x12\x1a\n\x12second_factor_code\x18\x04 \x01(\t\"\xdf\x01\n\rLogInResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.User\x12\x36\n\x0corganization\x18\x02 \x01(\x0b\x32 .neurectomy.auth.v1.Organization\x12\x35\n\x0c\x61\x63\x63\x65ss_token\x18\x03 \x01(\x0b\x32\x1f.neurectomy.auth.v1.AccessToken\x12\x37\n\rrefresh_token\x18\x04 \x01(\x0b\x32 .neurectomy.auth.v1.RefreshToken\"#\n\x12VerifyTokenRequest\x12\r\n\x05token\x18\x01 \x01(\t\"G\n\x13VerifyTokenResponse\x12\x30\n\tprincipal\x18\x01 \x01(\x0b\x32\x1d.neurectomy.auth.v1.Principal\"\x12\n\x10GetKeySetRequest\"!\n\x11GetKeySetResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\"\x1d\n\x1b\x43reateAnonymousTokenRequest\"U\n\x1c\x43reateAnonymousTokenResponse\x12\x35\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32\x1f.neurectomy.auth.v1.AccessToken\"<\n\x19\x43reateServiceTokenRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\"S\n\x1a\x43reateServiceTokenResponse\x12\x35\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32\x1f.neurectomy.auth.v1.AccessToken\"\x17\n\x15GetCurrentUserRequest\"\xb5\x01\n\x16GetCurrentUserResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.User\x12\x36\n\x0corganization\x18\x02 \x01(\x0b\x32 .neurectomy.auth.v1.Organization\x12\x13\n\x0bpermissions\x18\x03 \x03(\t\x12&\n\x04role\x18\x04 \x01(\x0b\x32\x18.neurectomy.auth.v1.Role\"#\n\x14\x42\x61tchGetUsersRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\"@\n\x15\x42\x61tchGetUsersResponse\x12\'\n\x05users\x18\x01 \x03(\x0b\x32\x18.neurectomy.auth.v1.User*\x92\x01\n\x0bSubjectType\x12\x1c\n\x18SUBJECT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11SUBJECT_TYPE_USER\x10\x01\x12\x18\n\x14SUBJECT_TYPE_API_KEY\x10\x02\x12\x18\n\x14SUBJECT_TYPE_SERVICE\x10\x03\x12\x1a\n\x16SUBJECT_TYPE_ANONYMOUS\x10\x04\x32\xf8\x06\n\x0b\x41uthService\x12]\n\x08Register\x12#.neurectomy.auth.v1.RegisterRequest\x1a$.neurectomy.auth.v1.RegisterResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12T\n\x05LogIn\x12 .neurectomy.auth.v1.LogInRequest\x1a!.neurectomy.auth.v1.LogInResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12\x66\n\x0bVerifyToken\x12&.neurectomy.auth.v1.VerifyTokenRequest\x1a\'.neurectomy.auth.v1.VerifyTokenResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12`\n\tGetKeySet\x12$.neurectomy.auth.v1.GetKeySetRequest\x1a%.neurectomy.auth.v1.GetKeySetResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12\x81\x01\n\x14\x43reateAnonymousToken\x12/.neurectomy.auth.v1.CreateAnonymousTokenRequest\x1a\x30.neurectomy.auth.v1.CreateAnonymousTokenResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12{\n\x12\x43reateServiceToken\x12-.neurectomy.auth.v1.CreateServiceTokenRequest\x1a..neurectomy.auth.v1.CreateServiceTokenResponse\"\x06\x8a\xb5\x18\x02\x08\x01\x12o\n\x0eGetCurrentUser\x12).neurectomy.auth.v1.GetCurrentUserRequest\x1a*.neurectomy.auth.v1.GetCurrentUserResponse\"\x06\x8a\xb5\x18\x02\x10\x01\x12x\n\rBatchGetUsers\x12(.neurectomy.auth.v1.BatchGetUsersRequest\x1a).neurectomy.auth.v1.BatchGetUsersResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0cmembers:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,8 +50,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['GetCurrentUser']._serialized_options = b'\212\265\030\002\020\001'
   _globals['_AUTHSERVICE'].methods_by_name['BatchGetUsers']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['BatchGetUsers']._serialized_options = b'\212\265\030\016\032\014members:read'
-  _globals['_SUBJECTTYPE']._serialized_start=2032
-  _globals['_SUBJECTTYPE']._serialized_end=2178
+  _globals['_SUBJECTTYPE']._serialized_start=2060
+  _globals['_SUBJECTTYPE']._serialized_end=2206
   _globals['_USER']._serialized_start=151
   _globals['_USER']._serialized_end=255
   _globals['_ORGANIZATION']._serialized_start=257
@@ -67,33 +67,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERRESPONSE']._serialized_start=761
   _globals['_REGISTERRESPONSE']._serialized_end=987
   _globals['_LOGINREQUEST']._serialized_start=989
-  _globals['_LOGINREQUEST']._serialized_end=1061
-  _globals['_LOGINRESPONSE']._serialized_start=1064
-  _globals['_LOGINRESPONSE']._serialized_end=1287
-  _globals['_VERIFYTOKENREQUEST']._serialized_start=1289
-  _globals['_VERIFYTOKENREQUEST']._serialized_end=1324
-  _globals['_VERIFYTOKENRESPONSE']._serialized_start=1326
-  _globals['_VERIFYTOKENRESPONSE']._serialized_end=1397
-  _globals['_GETKEYSETREQUEST']._serialized_start=1399
-  _globals['_GETKEYSETREQUEST']._serialized_end=1417
-  _globals['_GETKEYSETRESPONSE']._serialized_start=1419
-  _globals['_GETKEYSETRESPONSE']._serialized_end=1452
-  _globals['_CREATEANONYMOUSTOKENREQUEST']._serialized_start=1454
-  _globals['_CREATEANONYMOUSTOKENREQUEST']._serialized_end=1483
-  _globals['_CREATEANONYMOUSTOKENRESPONSE']._serialized_start=1485
-  _globals['_CREATEANONYMOUSTOKENRESPONSE']._serialized_end=1570
-  _globals['_CREATESERVICETOKENREQUEST']._serialized_start=1572
-  _globals['_CREATESERVICETOKENREQUEST']._serialized_end=1632
-  _globals['_CREATESERVICETOKENRESPONSE']._serialized_start=1634
-  _globals['_CREATESERVICETOKENRESPONSE']._serialized_end=1717
-  _globals['_GETCURRENTUSERREQUEST']._serialized_start=1719
-  _globals['_GETCURRENTUSERREQUEST']._serialized_end=1742
-  _globals['_GETCURRENTUSERRESPONSE']._serialized_start=1745
-  _globals['_GETCURRENTUSERRESPONSE']._serialized_end=1926
-  _globals['_BATCHGETUSERSREQUEST']._serialized_start=1928
-  _globals['_BATCHGETUSERSREQUEST']._serialized_end=1963
-  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=1965
-  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=2029
-  _globals['_AUTHSERVICE']._serialized_start=2181
-  _globals['_AUTHSERVICE']._serialized_end=3069
+  _globals['_LOGINREQUEST']._serialized_end=1089
+  _globals['_LOGINRESPONSE']._serialized_start=1092
+  _globals['_LOGINRESPONSE']._serialized_end=1315
+  _globals['_VERIFYTOKENREQUEST']._serialized_start=1317
+  _globals['_VERIFYTOKENREQUEST']._serialized_end=1352
+  _globals['_VERIFYTOKENRESPONSE']._serialized_start=1354
+  _globals['_VERIFYTOKENRESPONSE']._serialized_end=1425
+  _globals['_GETKEYSETREQUEST']._serialized_start=1427
+  _globals['_GETKEYSETREQUEST']._serialized_end=1445
+  _globals['_GETKEYSETRESPONSE']._serialized_start=1447
+  _globals['_GETKEYSETRESPONSE']._serialized_end=1480
+  _globals['_CREATEANONYMOUSTOKENREQUEST']._serialized_start=1482
+  _globals['_CREATEANONYMOUSTOKENREQUEST']._serialized_end=1511
+  _globals['_CREATEANONYMOUSTOKENRESPONSE']._serialized_start=1513
+  _globals['_CREATEANONYMOUSTOKENRESPONSE']._serialized_end=1598
+  _globals['_CREATESERVICETOKENREQUEST']._serialized_start=1600
+  _globals['_CREATESERVICETOKENREQUEST']._serialized_end=1660
+  _globals['_CREATESERVICETOKENRESPONSE']._serialized_start=1662
+  _globals['_CREATESERVICETOKENRESPONSE']._serialized_end=1745
+  _globals['_GETCURRENTUSERREQUEST']._serialized_start=1747
+  _globals['_GETCURRENTUSERREQUEST']._serialized_end=1770
+  _globals['_GETCURRENTUSERRESPONSE']._serialized_start=1773
+  _globals['_GETCURRENTUSERRESPONSE']._serialized_end=1954
+  _globals['_BATCHGETUSERSREQUEST']._serialized_start=1956
+  _globals['_BATCHGETUSERSREQUEST']._serialized_end=1991
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=1993
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=2057
+  _globals['_AUTHSERVICE']._serialized_start=2209
+  _globals['_AUTHSERVICE']._serialized_end=3097
 # @@protoc_insertion_point(module_scope)

@@ -93,9 +93,13 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LogIn(self, request, context):
-        """Exchanges e-mail and password for an access token of the user's organization.
+        """Exchanges e-mail and password, and a code where the user has a second factor, for an access token of the user's
+        organization.
 
-        Fails with CREDENTIALS_INVALID, in the same words and time whether or not the user exists. Open to anyone.
+        Fails with CREDENTIALS_INVALID, in the same words and time whether or not the user exists. Once the password was
+        right, and not before, with SECOND_FACTOR_REQUIRED where a code is due and none was sent, SECOND_FACTOR_INVALID
+        for a wrong one and TOO_MANY_ATTEMPTS after several. What can be no code fails with INVALID_FIELDS, whoever sends
+        it. Open to anyone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +108,7 @@ class AuthServiceServicer:
     def VerifyToken(self, request, context):
         """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
 
-        Fails with TOKEN_INVALID and TOKEN_EXPIRED. Open to anyone: the token is its own proof.
+        Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,14 +41,18 @@ class AuthServiceStub:
     Fails with INVALID_FIELDS and EMAIL_TAKEN. Open to anyone.
     """
     LogIn: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.LogInResponse]
-    """Exchanges e-mail and password for an access token of the user's organization.
+    """Exchanges e-mail and password, and a code where the user has a second factor, for an access token of the user's
+    organization.
 
-    Fails with CREDENTIALS_INVALID, in the same words and time whether or not the user exists. Open to anyone.
+    Fails with CREDENTIALS_INVALID, in the same words and time whether or not the user exists. Once the password was
+    right, and not before, with SECOND_FACTOR_REQUIRED where a code is due and none was sent, SECOND_FACTOR_INVALID
+    for a wrong one and TOO_MANY_ATTEMPTS after several. What can be no code fails with INVALID_FIELDS, whoever sends
+    it. Open to anyone.
     """
     VerifyToken: _grpc.UnaryUnaryMultiCallable[_auth_pb2.VerifyTokenRequest, _auth_pb2.VerifyTokenResponse]
     """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
 
-    Fails with TOKEN_INVALID and TOKEN_EXPIRED. Open to anyone: the token is its own proof.
+    Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
     """
     GetKeySet: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetKeySetRequest, _auth_pb2.GetKeySetResponse]
     """Returns the public keys that access tokens are verified with, as an RFC 7517 key set. Open to anyone."""
@@ -87,14 +91,18 @@ class AuthServiceAsyncStub(AuthServiceStub):
     Fails with INVALID_FIELDS and EMAIL_TAKEN. Open to anyone.
     """
     LogIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.LogInResponse]  # type: ignore[assignment]
-    """Exchanges e-mail and password for an access token of the user's organization.
+    """Exchanges e-mail and password, and a code where the user has a second factor, for an access token of the user's
+    organization.
 
-    Fails with CREDENTIALS_INVALID, in the same words and time whether or not the user exists. Open to anyone.
+    Fails with CREDENTIALS_INVALID, in the same words and time whether or not the user exists. Once the password was
+    right, and not before, with SECOND_FACTOR_REQUIRED where a code is due and none was sent, SECOND_FACTOR_INVALID
+    for a wrong one and TOO_MANY_ATTEMPTS after several. What can be no code fails with INVALID_FIELDS, whoever sends
+    it. Open to anyone.
     """
     VerifyToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.VerifyTokenRequest, _auth_pb2.VerifyTokenResponse]  # type: ignore[assignment]
     """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
 
-    Fails with TOKEN_INVALID and TOKEN_EXPIRED. Open to anyone: the token is its own proof.
+    Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
     """
     GetKeySet: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetKeySetRequest, _auth_pb2.GetKeySetResponse]  # type: ignore[assignment]
     """Returns the public keys that access tokens are verified with, as an RFC 7517 key set. Open to anyone."""
@@ -142,9 +150,13 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.LogInRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.LogInResponse, _abc.Awaitable[_auth_pb2.LogInResponse]]:
-        """Exchanges e-mail and password for an access token of the user's organization.
+        """Exchanges e-mail and password, and a code where the user has a second factor, for an access token of the user's
+        organization.
 
-        Fails with CREDENTIALS_INVALID, in the same words and time whether or not the user exists. Open to anyone.
+        Fails with CREDENTIALS_INVALID, in the same words and time whether or not the user exists. Once the password was
+        right, and not before, with SECOND_FACTOR_REQUIRED where a code is due and none was sent, SECOND_FACTOR_INVALID
+        for a wrong one and TOO_MANY_ATTEMPTS after several. What can be no code fails with INVALID_FIELDS, whoever sends
+        it. Open to anyone.
         """
 
     @_abc_1.abstractmethod
@@ -155,7 +167,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_pb2.VerifyTokenResponse, _abc.Awaitable[_auth_pb2.VerifyTokenResponse]]:
         """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
 
-        Fails with TOKEN_INVALID and TOKEN_EXPIRED. Open to anyone: the token is its own proof.
+        Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
         """
 
     @_abc_1.abstractmethod
