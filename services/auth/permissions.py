@@ -25,6 +25,7 @@ KNOWN: Mapping[str, str] = {
     "traces:read": "Read traces and who owes their latency. Only for services.",
     "traces:write": "Hand in traces. Only for services.",
     "projection:read": "Read how far the graph follows its feeds. Only for services.",
+    "clients:vouch": "Say from which address and device a call comes. Only for services.",
     "installation:keys": "Rotate and revoke signing keys. Only for services.",
     "installation:audit": "Verify the audit logs of all organizations. Only for services.",
 }

@@ -9,8 +9,8 @@ from services.auth.roles import STANDARD
 from services.runtime.caller import access_rule, covers
 from tests.contracts.test_access import METHODS
 
-ASKED_IN_CODE = {"api_keys:read", "audit:read", "installation:keys", "installation:audit"}
-"""By rules that look at the caller themselves, or by RPCs that are about to come."""
+ASKED_IN_CODE = {"clients:vouch"}
+"""Of whoever calls beside the caller."""
 
 
 def test_every_permission_that_an_rpc_asks_for_is_known() -> None:
