@@ -18,6 +18,11 @@ null_when_empty(role, "etag")
 Input = Mapping[str, Any]
 
 
+@query.field("permissions")
+async def list_permissions(_: None, info: Info) -> Sequence[pb.Permission]:
+    return (await info.context.services.roles.ListPermissions(pb.ListPermissionsRequest())).permissions
+
+
 @query.field("roles")
 async def list_roles(_: None, info: Info) -> Sequence[pb.Role]:
     return (await info.context.services.roles.ListRoles(pb.ListRolesRequest())).roles

@@ -133,7 +133,7 @@ def _rules(ground: Ground, uses: KeyUses) -> Rules:
         open_sessions=OpenSessions(database, sessions, ending),
         api_keys=api_keys,
         organizations=Organizations(database),
-        members=Members(database, revocations),
+        members=Members(database, revocations, ending),
         roles=Roles(database, revocations),
         invitations=Invitations(database, mail),
         joining=Joining(database, passwords, attempts, sessions),

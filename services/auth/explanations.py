@@ -30,7 +30,7 @@ class Cause(StrEnum):
     NOT_GRANTED = "{permission} is given neither to this service nor to readers without an account"
     NOT_A_MEMBER = "there is no such member or API key in this organization"
     SESSION_ENDED = "the session that the token came from has ended"
-    API_KEY_ENDED = "the API key is past its end"
+    API_KEY_ENDED = "the API key is past its end, or was revoked"
     RESOURCE_NOT_FOUND = "nothing of this id is in this organization"
     PERMISSION_UNKNOWN = "there is no permission {permission}, so nothing gives it"
 

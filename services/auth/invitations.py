@@ -19,7 +19,7 @@ from services.auth.store import accounts, memberships
 from services.auth.store import invitations as rows
 from services.runtime import fields
 from services.runtime.caller import Principal
-from services.runtime.errors import AlreadyMember, InvitationNotFound, TooLarge
+from services.runtime.errors import AlreadyMember, InvitationNotFound, TooLarge, TooManyAttempts
 from services.runtime.fields import Rule, as_uuid
 from services.runtime.postgres import Database, Row
 
@@ -28,6 +28,8 @@ _SHAPE = re.compile(rf"{CODE_PREFIX}[A-Za-z0-9_-]{{43}}")
 SECONDS = 7 * 86_400
 MOST = 100
 """How many an organization may have that are open or less than an hour old: each is a mail to a stranger."""
+MOST_TO_ADDRESS = 5
+"""How many may go to one address within an hour."""
 PERMISSION = "members:manage"
 RULES: Mapping[str, Rule] = {"email": lambda email: None if is_email(email) else "must be an e-mail address"}
 
@@ -43,7 +45,7 @@ class Invitations:
     async def create(self, caller: Principal, email: str, role_id: str, origin: Origin) -> Row:
         """A new one, in place of an open one of the address.
 
-        Raises InvalidFields, RoleNotFound, PermissionMissing, AlreadyMember and TooLarge.
+        Raises InvalidFields, RoleNotFound, PermissionMissing, AlreadyMember, TooManyAttempts and TooLarge.
         """
         fields.check({"email": email}, RULES)
         code = f"{CODE_PREFIX}{secrets.token_urlsafe(32)}"
@@ -99,7 +101,7 @@ def digest(code: str) -> bytes:
 
 
 async def _make_room(doing: Deed, email: str) -> None:
-    """End the open invitation of the address. Raises AlreadyMember, TooLarge and PermissionMissing."""
+    """End the open invitation of the address. Raises AlreadyMember, TooManyAttempts, TooLarge and PermissionMissing."""
     where = doing.organization_id
     if await memberships.by_email(doing.statements, where, email):
         raise AlreadyMember
@@ -107,5 +109,8 @@ async def _make_room(doing: Deed, email: str) -> None:
     if before is not None:
         doing.require_all(permissions.of(before))
         await rows.end(doing.statements, where, before["invitation_id"])
-    if await rows.count_recent(doing.statements, where) >= MOST:
+    count = await rows.count_recent(doing.statements, where, email)
+    if count["to_address"] >= MOST_TO_ADDRESS:
+        raise TooManyAttempts(count["seconds"])
+    if count["recent"] >= MOST:
         raise TooLarge(f"an organization has at most {MOST} invitations that are open or less than an hour old")

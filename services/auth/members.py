@@ -5,6 +5,7 @@ from uuid import UUID
 
 from services.auth import permissions, roles
 from services.auth.deeds import Deed, deed
+from services.auth.ending import Cause, Ending
 from services.auth.origin import Origin
 from services.auth.revocations import Revocations
 from services.auth.rights import take_back
@@ -22,9 +23,10 @@ PAGE_RULES: Mapping[str, Rule] = {"page_size": pages.SIZE}
 class Members:
     """The rules of membership; nobody gives what they do not have, or changes someone who may do more than they."""
 
-    def __init__(self, database: Database, revocations: Revocations) -> None:
+    def __init__(self, database: Database, revocations: Revocations, ending: Ending) -> None:
         self._database = database
         self._revocations = revocations
+        self._ending = ending
 
     async def page(
         self, caller: Principal, organization_id: str, page_size: int, page_token: str
@@ -74,6 +76,8 @@ class Members:
 
     async def _end(self, doing: Deed, member: Row, action: str) -> None:
         await _keep_an_owner(doing, member)
+        cause = Cause("removal", doing.caller.subject, doing.caller.subject_type, doing.origin.address)
+        await self._ending.end_all_of(doing.statements, member["user_id"], doing.organization_id, cause)
         ended = await rows.delete(doing.statements, doing.organization_id, member["user_id"])
         assert ended is not None
         await take_back(doing, self._revocations, [ended])

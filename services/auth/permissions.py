@@ -25,7 +25,7 @@ KNOWN: Mapping[str, str] = {
     "traces:read": "Read traces and who owes their latency. Only for services.",
     "traces:write": "Hand in traces. Only for services.",
     "projection:read": "Read how far the graph follows its feeds. Only for services.",
-    "clients:vouch": "Say from where a client calls. Only for services.",
+    "clients:vouch": "Say from which address and device a call comes. Only for services.",
     "installation:keys": "Rotate and revoke signing keys. Only for services.",
     "installation:audit": "Verify the audit logs of all organizations. Only for services.",
 }
@@ -73,6 +73,11 @@ def within(granted: frozenset[str], limit: frozenset[str]) -> frozenset[str]:
 def beyond(granted: frozenset[str], wanted: frozenset[str]) -> list[str]:
     """Those wanted that the granted ones do not cover."""
     return sorted(each for each in wanted if not covers(granted, each))
+
+
+def grantable() -> Mapping[str, str]:
+    """Those that a role may have, with their sentences: what an owner has."""
+    return {permission: sentence for permission, sentence in KNOWN.items() if covers(OWNER, permission)}
 
 
 def is_known(permission: str) -> bool:

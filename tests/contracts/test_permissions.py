@@ -10,7 +10,7 @@ from services.runtime.caller import access_rule, covers
 from tests.contracts.test_access import METHODS
 
 ASKED_IN_CODE = {"clients:vouch"}
-"""By rules that look at the caller themselves."""
+"""Of whoever calls beside the caller."""
 
 
 def test_every_permission_that_an_rpc_asks_for_is_known() -> None:

@@ -122,6 +122,8 @@ async def test_roles_of_ones_own(people: People, stranger: Client) -> None:
         *((name, True, True) for name in ("owner", "admin", "editor", "viewer")),
         ("Curator", False, False),
     ]
+    permissions = (await owner.data("{ permissions { name description } }"))["permissions"]
+    assert "knowledge:write" in {each["name"] for each in permissions}
     await _join(people, owner, stranger, made["id"])
     assert (await owner.error(DELETE_ROLE, id=made["id"]))["extensions"]["code"] == "CONFLICT"
 

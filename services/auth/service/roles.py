@@ -3,6 +3,7 @@
 from neurectomy.auth.v1 import roles_pb2 as pb
 from neurectomy.auth.v1.roles_pb2_grpc import RolesServiceServicer
 from services.auth.origin import origin_of
+from services.auth.permissions import grantable
 from services.auth.roles import Role, Roles
 from services.auth.service import messages
 from services.runtime.caller import current_principal
@@ -14,6 +15,10 @@ class RolesRpcs(RolesServiceServicer):
 
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
+
+    async def ListPermissions(self, request: pb.ListPermissionsRequest, context: Context) -> pb.ListPermissionsResponse:
+        found = [pb.Permission(name=name, description=description) for name, description in grantable().items()]
+        return pb.ListPermissionsResponse(permissions=found)
 
     async def ListRoles(self, request: pb.ListRolesRequest, context: Context) -> pb.ListRolesResponse:
         found = await self._roles.all(current_principal())

@@ -5,7 +5,7 @@ from uuid import UUID
 from services.runtime.postgres import Row, Statements
 
 SELECT_KEY = """
-SELECT scopes, coalesce(expires_at <= now(), false) AS ended
+SELECT scopes, revoked_at IS NOT NULL OR coalesce(least(expires_at, superseded_at) <= now(), false) AS ended
 FROM api_keys WHERE organization_id = $1 AND api_key_id = $2
 """
 

@@ -46,8 +46,13 @@ SELECT {COLUMNS} FROM i {WITH_ROLE}
 FORGET = "DELETE FROM invitations WHERE organization_id = $1 AND created_at < now() - interval '30 days'"
 
 COUNT = """
-SELECT count(*) AS recent FROM invitations
-WHERE organization_id = $1 AND (created_at > now() - interval '1 hour' OR (ended_at IS NULL AND expires_at > now()))
+SELECT count(*) AS recent,
+       count(*) FILTER (WHERE same) AS to_address,
+       ceil(extract(epoch FROM min(created_at) FILTER (WHERE same) + interval '1 hour' - now()))::integer AS seconds
+FROM (
+    SELECT created_at, lower(email) = lower($2) AND created_at > now() - interval '1 hour' AS same FROM invitations
+    WHERE organization_id = $1 AND (created_at > now() - interval '1 hour' OR (ended_at IS NULL AND expires_at > now()))
+) counted
 """
 
 END = "UPDATE invitations SET ended_at = now() WHERE organization_id = $1 AND invitation_id = $2"
@@ -88,11 +93,13 @@ async def claim(statements: Statements, organization_id: UUID, sha256: bytes) ->
     return await statements.fetchrow("UPDATE invitation", CLAIM, organization_id, sha256)
 
 
-async def count_recent(statements: Statements, organization_id: UUID) -> int:
-    """How many are open or less than an hour old; those of long ago are forgotten."""
+async def count_recent(statements: Statements, organization_id: UUID, email: str) -> Row:
+    """How many are open or less than an hour old; how many went to the address in the last hour, and how many seconds
+    pass until it is one less. Those of long ago are forgotten."""
     await statements.execute("DELETE invitations", FORGET, organization_id)
-    row = await statements.fetchrow("COUNT invitations", COUNT, organization_id)
-    return int(row["recent"]) if row else 0
+    row = await statements.fetchrow("COUNT invitations", COUNT, organization_id, email)
+    assert row is not None
+    return row
 
 
 async def end(statements: Statements, organization_id: UUID, invitation_id: UUID) -> None:

@@ -31,7 +31,8 @@ SELECT_PAGE = f"{MEMBER} AND m.user_id > $2 ORDER BY m.user_id LIMIT $3"
 
 SELECT_CREATOR = f"""
 SELECT {COLUMNS}
-FROM api_keys k JOIN memberships m ON (m.organization_id, m.user_id) = (k.organization_id, k.creator_id::uuid)
+FROM api_keys k
+JOIN memberships m ON m.organization_id = k.organization_id AND m.user_id = coalesce(k.user_id, k.creator_id::uuid)
 {WITH_ROLE}
 WHERE k.organization_id = $1 AND k.api_key_id = $2
 """  # noqa: S608
@@ -50,17 +51,8 @@ UPDATE memberships SET role = $3, role_id = $4, version = version + 1 WHERE orga
 RETURNING user_id, version
 """
 
-# Sessions are taken in the order in which whoever ends several takes them.
 DELETE = """
-WITH locked AS (
-    SELECT session_id FROM sessions
-    WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL
-    ORDER BY session_id
-    FOR UPDATE
-), ended AS (
-    UPDATE sessions SET ended_at = now(), end_reason = 'removal' FROM locked
-    WHERE sessions.session_id = locked.session_id
-), invitations AS (
+WITH invitations AS (
     UPDATE invitations SET ended_at = now()
     WHERE organization_id = $1 AND inviter_id = $2 AND ended_at IS NULL
 )
@@ -68,7 +60,10 @@ DELETE FROM memberships WHERE organization_id = $1 AND user_id = $2
 RETURNING user_id, version + 1 AS version
 """
 
-SELECT_KEYS = "SELECT api_key_id FROM api_keys WHERE organization_id = $1 AND creator_id = ANY($2::text[])"
+SELECT_KEYS = """
+SELECT api_key_id FROM api_keys
+WHERE organization_id = $1 AND coalesce(user_id, creator_id::uuid) = ANY($2::uuid[]) AND revoked_at IS NULL
+"""
 
 
 async def get(statements: Statements, organization_id: UUID, user_id: UUID) -> Row | None:
@@ -87,7 +82,7 @@ async def page(statements: Statements, organization_id: UUID, after: UUID, limit
 
 
 async def of_creator(statements: Statements, organization_id: UUID, api_key_id: UUID) -> Row | None:
-    """The membership of whoever made an API key."""
+    """The membership of whoever answers for an API key."""
     return await statements.fetchrow("SELECT creator", SELECT_CREATOR, organization_id, api_key_id)
 
 
@@ -113,11 +108,10 @@ async def set_role(
 
 
 async def delete(statements: Statements, organization_id: UUID, user_id: UUID) -> Row | None:
-    """End a membership with its sessions and the invitations it made: the id, and a version above the last."""
+    """End a membership with the invitations it made: the id, and a version above the last."""
     return await statements.fetchrow("DELETE membership", DELETE, organization_id, user_id)
 
 
 async def keys_of(statements: Statements, organization_id: UUID, user_ids: Sequence[UUID]) -> list[Row]:
-    """The ids of the API keys that these users made."""
-    creators = [str(user_id) for user_id in user_ids]
-    return await statements.fetch("SELECT api_keys of creators", SELECT_KEYS, organization_id, creators)
+    """The ids of the live API keys that these users answer for."""
+    return await statements.fetch("SELECT api_keys of users", SELECT_KEYS, organization_id, user_ids)

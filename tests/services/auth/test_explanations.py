@@ -38,6 +38,7 @@ class Cast:
     key_id: str
     orphan_id: str
     ended_id: str
+    revoked_id: str
     anonymous: str
     service: str
     stranger: Tenant
@@ -52,15 +53,19 @@ async def cast(connect_as: Connect, people: People, owner: Tenant, viewer: Tenan
     orphan = await _key(connect_as, former, "agents:read")
     removal = members.RemoveMemberRequest(user_id=former.user_id)
     await connect_as(MembersServiceStub, owner).RemoveMember(removal)
-    ended = await _key(connect_as, owner, "agents:read")
+    ended, revoked = [await _key(connect_as, owner, "agents:read") for _ in range(2)]
     async with people.database() as database:
         sql = "UPDATE auth.api_keys SET expires_at = now() WHERE api_key_id = $1"
         await database.execute(sql, UUID(ended.id))
+        revoking = "UPDATE auth.api_keys SET revoked_at = now() WHERE api_key_id = $1"
+        await database.execute(revoking, UUID(revoked.id))
     request = auth_pb2.CreateAnonymousTokenRequest()
     anonymous = (await connect_as(AuthServiceStub).CreateAnonymousToken(request)).access_token.token
     service = await service_token(people.stack, "cli")
     stranger = await register(connect_as)
-    return Cast(owner, viewer, curator, curators, key.key, key.id, orphan.id, ended.id, anonymous, service, stranger)
+    return Cast(
+        owner, viewer, curator, curators, key.key, key.id, orphan.id, ended.id, revoked.id, anonymous, service, stranger
+    )
 
 
 async def _key(connect_as: Connect, caller: Tenant, *scopes: str) -> keys.CreateApiKeyResponse:
@@ -90,6 +95,7 @@ CAUSES: dict[str, tuple[Asked, Cause, str]] = {
     "no scope": (lambda c: (c.key, _ask("agents:write")), Cause.SCOPE_LACKS, ""),
     "a removed creator": (lambda c: (c.owner, _ask("agents:read", c.orphan_id)), Cause.CREATOR_LACKS, ""),
     "a key past its end": (lambda c: (c.owner, _ask("agents:read", c.ended_id)), Cause.API_KEY_ENDED, ""),
+    "a revoked key": (lambda c: (c.owner, _ask("agents:read", c.revoked_id)), Cause.API_KEY_ENDED, ""),
     "a service": (lambda c: (c.service, _ask("traces:read")), Cause.SERVICE, "traces:read"),
     "a service without it": (lambda c: (c.service, _ask("agents:read")), Cause.NOT_GRANTED, ""),
     "an anonymous reader": (lambda c: (c.anonymous, _ask("agents:read")), Cause.ANONYMOUS, "agents:read"),

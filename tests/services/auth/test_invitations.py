@@ -121,7 +121,7 @@ async def test_the_same_person_invited_many_times_at_once_has_one_invitation(
 ) -> None:
     inviting, email = connect_as(InvitationsServiceStub, owner), f"{uuid4()}@example.org"
     calls = [inviting.CreateInvitation(_create(email=email)) for _ in range(8)]
-    assert await asyncio.gather(*map(outcome, calls)) == ["done"] * 8
+    assert sorted(await asyncio.gather(*map(outcome, calls))) == ["TOO_MANY_ATTEMPTS"] * 3 + ["done"] * 5
     listed = (await inviting.ListInvitations(pb.ListInvitationsRequest())).invitations
     assert [each.email for each in listed].count(email) == 1
 
@@ -215,8 +215,8 @@ async def test_a_member_cannot_join_twice(connect_as: Connect, people: People, o
 
 async def test_there_is_an_end_to_invitations(connect_as: Connect) -> None:
     owner = await register(connect_as)
-    inviting, email = connect_as(InvitationsServiceStub, owner), f"{uuid4()}@example.org"
-    outcomes = [await outcome(inviting.CreateInvitation(_create(email=email))) for _ in range(101)]
+    inviting = connect_as(InvitationsServiceStub, owner)
+    outcomes = [await outcome(inviting.CreateInvitation(_create())) for _ in range(101)]
     assert outcomes == ["done"] * 100 + ["TOO_LARGE"]
 
 

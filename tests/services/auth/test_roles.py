@@ -45,6 +45,16 @@ async def test_a_role_is_made_changed_and_deleted(connect_as: Connect, people: P
     assert actions[-3:] == ["role.create", "role.update", "role.delete"]
 
 
+async def test_what_a_role_can_have_is_said_and_can_be_given(
+    connect_as: Connect, people: People, owner: Tenant
+) -> None:
+    answer = await connect_as(RolesServiceStub, owner).ListPermissions(pb.ListPermissionsRequest())
+    names = [each.name for each in answer.permissions]
+    assert {"agents:read", "members:manage", "organization:write"} <= set(names)
+    assert all(each.description.endswith(".") for each in answer.permissions)
+    assert list((await people.role(owner, *names)).permissions) == sorted(names)
+
+
 BAD_ROLES = {
     "no name": (pb.Role(permissions=["agents:read"]), "INVALID_FIELDS"),
     "endless name": (pb.Role(name="x" * 101, permissions=["agents:read"]), "INVALID_FIELDS"),

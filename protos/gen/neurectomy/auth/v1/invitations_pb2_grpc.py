@@ -66,7 +66,8 @@ class InvitationsServiceServicer:
         of an open invitation of the same address.
 
         Fails with INVALID_FIELDS, ROLE_NOT_FOUND, ALREADY_MEMBER, with PERMISSION_MISSING for a role that has more than the
-        caller, and with TOO_LARGE when the organization has too many that are open or less than an hour old.
+        caller, with TOO_MANY_ATTEMPTS when the address was sent several within the hour, and with TOO_LARGE when the
+        organization has too many that are open or less than an hour old.
         Needs `members:manage`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -38,7 +38,8 @@ class InvitationsServiceStub:
     of an open invitation of the same address.
 
     Fails with INVALID_FIELDS, ROLE_NOT_FOUND, ALREADY_MEMBER, with PERMISSION_MISSING for a role that has more than the
-    caller, and with TOO_LARGE when the organization has too many that are open or less than an hour old.
+    caller, with TOO_MANY_ATTEMPTS when the address was sent several within the hour, and with TOO_LARGE when the
+    organization has too many that are open or less than an hour old.
     Needs `members:manage`.
     """
     ListInvitations: _grpc.UnaryUnaryMultiCallable[_invitations_pb2.ListInvitationsRequest, _invitations_pb2.ListInvitationsResponse]
@@ -73,7 +74,8 @@ class InvitationsServiceAsyncStub(InvitationsServiceStub):
     of an open invitation of the same address.
 
     Fails with INVALID_FIELDS, ROLE_NOT_FOUND, ALREADY_MEMBER, with PERMISSION_MISSING for a role that has more than the
-    caller, and with TOO_LARGE when the organization has too many that are open or less than an hour old.
+    caller, with TOO_MANY_ATTEMPTS when the address was sent several within the hour, and with TOO_LARGE when the
+    organization has too many that are open or less than an hour old.
     Needs `members:manage`.
     """
     ListInvitations: _aio.UnaryUnaryMultiCallable[_invitations_pb2.ListInvitationsRequest, _invitations_pb2.ListInvitationsResponse]  # type: ignore[assignment]
@@ -111,7 +113,8 @@ class InvitationsServiceServicer(metaclass=_abc_1.ABCMeta):
         of an open invitation of the same address.
 
         Fails with INVALID_FIELDS, ROLE_NOT_FOUND, ALREADY_MEMBER, with PERMISSION_MISSING for a role that has more than the
-        caller, and with TOO_LARGE when the organization has too many that are open or less than an hour old.
+        caller, with TOO_MANY_ATTEMPTS when the address was sent several within the hour, and with TOO_LARGE when the
+        organization has too many that are open or less than an hour old.
         Needs `members:manage`.
         """
 

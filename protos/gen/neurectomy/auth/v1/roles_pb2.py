@@ -26,13 +26,15 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from neurectomy.auth.v1 import access_pb2 as neurectomy_dot_auth_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eneurectomy/auth/v1/roles.proto\x12\x12neurectomy.auth.v1\x1a google/protobuf/field_mask.proto\x1a\x1fneurectomy/auth/v1/access.proto\"j\n\x04Role\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x13\n\x0bpermissions\x18\x04 \x03(\t\x12\x10\n\x08\x62uilt_in\x18\x05 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"\x12\n\x10ListRolesRequest\"<\n\x11ListRolesResponse\x12\'\n\x05roles\x18\x01 \x03(\x0b\x32\x18.neurectomy.auth.v1.Role\";\n\x11\x43reateRoleRequest\x12&\n\x04role\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.Role\"<\n\x12\x43reateRoleResponse\x12&\n\x04role\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.Role\"l\n\x11UpdateRoleRequest\x12&\n\x04role\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.Role\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"<\n\x12UpdateRoleResponse\x12&\n\x04role\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.Role\"-\n\x11\x44\x65leteRoleRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x14\n\x12\x44\x65leteRoleResponse2\xcf\x03\n\x0cRolesService\x12l\n\tListRoles\x12$.neurectomy.auth.v1.ListRolesRequest\x1a%.neurectomy.auth.v1.ListRolesResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0cmembers:read\x12o\n\nCreateRole\x12%.neurectomy.auth.v1.CreateRoleRequest\x1a&.neurectomy.auth.v1.CreateRoleResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0croles:manage\x12o\n\nUpdateRole\x12%.neurectomy.auth.v1.UpdateRoleRequest\x1a&.neurectomy.auth.v1.UpdateRoleResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0croles:manage\x12o\n\nDeleteRole\x12%.neurectomy.auth.v1.DeleteRoleRequest\x1a&.neurectomy.auth.v1.DeleteRoleResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0croles:manageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eneurectomy/auth/v1/roles.proto\x12\x12neurectomy.auth.v1\x1a google/protobuf/field_mask.proto\x1a\x1fneurectomy/auth/v1/access.proto\"j\n\x04Role\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x13\n\x0bpermissions\x18\x04 \x03(\t\x12\x10\n\x08\x62uilt_in\x18\x05 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"/\n\nPermission\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\x18\n\x16ListPermissionsRequest\"N\n\x17ListPermissionsResponse\x12\x33\n\x0bpermissions\x18\x01 \x03(\x0b\x32\x1e.neurectomy.auth.v1.Permission\"\x12\n\x10ListRolesRequest\"<\n\x11ListRolesResponse\x12\'\n\x05roles\x18\x01 \x03(\x0b\x32\x18.neurectomy.auth.v1.Role\";\n\x11\x43reateRoleRequest\x12&\n\x04role\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.Role\"<\n\x12\x43reateRoleResponse\x12&\n\x04role\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.Role\"l\n\x11UpdateRoleRequest\x12&\n\x04role\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.Role\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"<\n\x12UpdateRoleResponse\x12&\n\x04role\x18\x01 \x01(\x0b\x32\x18.neurectomy.auth.v1.Role\"-\n\x11\x44\x65leteRoleRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x14\n\x12\x44\x65leteRoleResponse2\xc3\x04\n\x0cRolesService\x12r\n\x0fListPermissions\x12*.neurectomy.auth.v1.ListPermissionsRequest\x1a+.neurectomy.auth.v1.ListPermissionsResponse\"\x06\x8a\xb5\x18\x02\x10\x01\x12l\n\tListRoles\x12$.neurectomy.auth.v1.ListRolesRequest\x1a%.neurectomy.auth.v1.ListRolesResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0cmembers:read\x12o\n\nCreateRole\x12%.neurectomy.auth.v1.CreateRoleRequest\x1a&.neurectomy.auth.v1.CreateRoleResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0croles:manage\x12o\n\nUpdateRole\x12%.neurectomy.auth.v1.UpdateRoleRequest\x1a&.neurectomy.auth.v1.UpdateRoleResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0croles:manage\x12o\n\nDeleteRole\x12%.neurectomy.auth.v1.DeleteRoleRequest\x1a&.neurectomy.auth.v1.DeleteRoleResponse\"\x12\x8a\xb5\x18\x0e\x1a\x0croles:manageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'neurectomy.auth.v1.roles_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ROLESSERVICE'].methods_by_name['ListPermissions']._loaded_options = None
+  _globals['_ROLESSERVICE'].methods_by_name['ListPermissions']._serialized_options = b'\212\265\030\002\020\001'
   _globals['_ROLESSERVICE'].methods_by_name['ListRoles']._loaded_options = None
   _globals['_ROLESSERVICE'].methods_by_name['ListRoles']._serialized_options = b'\212\265\030\016\032\014members:read'
   _globals['_ROLESSERVICE'].methods_by_name['CreateRole']._loaded_options = None
@@ -43,22 +45,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROLESSERVICE'].methods_by_name['DeleteRole']._serialized_options = b'\212\265\030\016\032\014roles:manage'
   _globals['_ROLE']._serialized_start=121
   _globals['_ROLE']._serialized_end=227
-  _globals['_LISTROLESREQUEST']._serialized_start=229
-  _globals['_LISTROLESREQUEST']._serialized_end=247
-  _globals['_LISTROLESRESPONSE']._serialized_start=249
-  _globals['_LISTROLESRESPONSE']._serialized_end=309
-  _globals['_CREATEROLEREQUEST']._serialized_start=311
-  _globals['_CREATEROLEREQUEST']._serialized_end=370
-  _globals['_CREATEROLERESPONSE']._serialized_start=372
-  _globals['_CREATEROLERESPONSE']._serialized_end=432
-  _globals['_UPDATEROLEREQUEST']._serialized_start=434
-  _globals['_UPDATEROLEREQUEST']._serialized_end=542
-  _globals['_UPDATEROLERESPONSE']._serialized_start=544
-  _globals['_UPDATEROLERESPONSE']._serialized_end=604
-  _globals['_DELETEROLEREQUEST']._serialized_start=606
-  _globals['_DELETEROLEREQUEST']._serialized_end=651
-  _globals['_DELETEROLERESPONSE']._serialized_start=653
-  _globals['_DELETEROLERESPONSE']._serialized_end=673
-  _globals['_ROLESSERVICE']._serialized_start=676
-  _globals['_ROLESSERVICE']._serialized_end=1139
+  _globals['_PERMISSION']._serialized_start=229
+  _globals['_PERMISSION']._serialized_end=276
+  _globals['_LISTPERMISSIONSREQUEST']._serialized_start=278
+  _globals['_LISTPERMISSIONSREQUEST']._serialized_end=302
+  _globals['_LISTPERMISSIONSRESPONSE']._serialized_start=304
+  _globals['_LISTPERMISSIONSRESPONSE']._serialized_end=382
+  _globals['_LISTROLESREQUEST']._serialized_start=384
+  _globals['_LISTROLESREQUEST']._serialized_end=402
+  _globals['_LISTROLESRESPONSE']._serialized_start=404
+  _globals['_LISTROLESRESPONSE']._serialized_end=464
+  _globals['_CREATEROLEREQUEST']._serialized_start=466
+  _globals['_CREATEROLEREQUEST']._serialized_end=525
+  _globals['_CREATEROLERESPONSE']._serialized_start=527
+  _globals['_CREATEROLERESPONSE']._serialized_end=587
+  _globals['_UPDATEROLEREQUEST']._serialized_start=589
+  _globals['_UPDATEROLEREQUEST']._serialized_end=697
+  _globals['_UPDATEROLERESPONSE']._serialized_start=699
+  _globals['_UPDATEROLERESPONSE']._serialized_end=759
+  _globals['_DELETEROLEREQUEST']._serialized_start=761
+  _globals['_DELETEROLEREQUEST']._serialized_end=806
+  _globals['_DELETEROLERESPONSE']._serialized_start=808
+  _globals['_DELETEROLERESPONSE']._serialized_end=828
+  _globals['_ROLESSERVICE']._serialized_start=831
+  _globals['_ROLESSERVICE']._serialized_end=1410
 # @@protoc_insertion_point(module_scope)

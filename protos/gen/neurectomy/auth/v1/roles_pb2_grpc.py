@@ -38,6 +38,11 @@ class RolesServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.ListPermissions = channel.unary_unary(
+                '/neurectomy.auth.v1.RolesService/ListPermissions',
+                request_serializer=neurectomy_dot_auth_dot_v1_dot_roles__pb2.ListPermissionsRequest.SerializeToString,
+                response_deserializer=neurectomy_dot_auth_dot_v1_dot_roles__pb2.ListPermissionsResponse.FromString,
+                _registered_method=True)
         self.ListRoles = channel.unary_unary(
                 '/neurectomy.auth.v1.RolesService/ListRoles',
                 request_serializer=neurectomy_dot_auth_dot_v1_dot_roles__pb2.ListRolesRequest.SerializeToString,
@@ -66,6 +71,15 @@ class RolesServiceServicer:
     Nobody gives what they do not have: a role can only be made, changed or deleted by a caller who has all of its
     permissions, before and after.
     """
+
+    def ListPermissions(self, request, context):
+        """Returns the permissions that roles and API keys can have, and what each lets its bearer do.
+
+        Needs a token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListRoles(self, request, context):
         """Returns the roles of the caller's organization with their permissions: the built-in ones, then its own by name.
@@ -110,6 +124,11 @@ class RolesServiceServicer:
 
 def add_RolesServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ListPermissions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPermissions,
+                    request_deserializer=neurectomy_dot_auth_dot_v1_dot_roles__pb2.ListPermissionsRequest.FromString,
+                    response_serializer=neurectomy_dot_auth_dot_v1_dot_roles__pb2.ListPermissionsResponse.SerializeToString,
+            ),
             'ListRoles': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRoles,
                     request_deserializer=neurectomy_dot_auth_dot_v1_dot_roles__pb2.ListRolesRequest.FromString,
@@ -144,6 +163,33 @@ class RolesService:
     Nobody gives what they do not have: a role can only be made, changed or deleted by a caller who has all of its
     permissions, before and after.
     """
+
+    @staticmethod
+    def ListPermissions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neurectomy.auth.v1.RolesService/ListPermissions',
+            neurectomy_dot_auth_dot_v1_dot_roles__pb2.ListPermissionsRequest.SerializeToString,
+            neurectomy_dot_auth_dot_v1_dot_roles__pb2.ListPermissionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListRoles(request,

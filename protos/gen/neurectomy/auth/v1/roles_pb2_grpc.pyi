@@ -37,6 +37,11 @@ class RolesServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RolesServiceAsyncStub: ...
+    ListPermissions: _grpc.UnaryUnaryMultiCallable[_roles_pb2.ListPermissionsRequest, _roles_pb2.ListPermissionsResponse]
+    """Returns the permissions that roles and API keys can have, and what each lets its bearer do.
+
+    Needs a token.
+    """
     ListRoles: _grpc.UnaryUnaryMultiCallable[_roles_pb2.ListRolesRequest, _roles_pb2.ListRolesResponse]
     """Returns the roles of the caller's organization with their permissions: the built-in ones, then its own by name.
 
@@ -71,6 +76,11 @@ class RolesServiceAsyncStub(RolesServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    ListPermissions: _aio.UnaryUnaryMultiCallable[_roles_pb2.ListPermissionsRequest, _roles_pb2.ListPermissionsResponse]  # type: ignore[assignment]
+    """Returns the permissions that roles and API keys can have, and what each lets its bearer do.
+
+    Needs a token.
+    """
     ListRoles: _aio.UnaryUnaryMultiCallable[_roles_pb2.ListRolesRequest, _roles_pb2.ListRolesResponse]  # type: ignore[assignment]
     """Returns the roles of the caller's organization with their permissions: the built-in ones, then its own by name.
 
@@ -102,6 +112,17 @@ class RolesServiceServicer(metaclass=_abc_1.ABCMeta):
     Nobody gives what they do not have: a role can only be made, changed or deleted by a caller who has all of its
     permissions, before and after.
     """
+
+    @_abc_1.abstractmethod
+    def ListPermissions(
+        self,
+        request: _roles_pb2.ListPermissionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_roles_pb2.ListPermissionsResponse, _abc.Awaitable[_roles_pb2.ListPermissionsResponse]]:
+        """Returns the permissions that roles and API keys can have, and what each lets its bearer do.
+
+        Needs a token.
+        """
 
     @_abc_1.abstractmethod
     def ListRoles(
