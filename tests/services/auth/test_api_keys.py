@@ -23,7 +23,7 @@ from services.auth.key_uses import KeyUses
 from services.auth.revocations import Revocations
 from services.runtime import postgres
 from services.runtime.postgres import Database
-from tests.conftest import Connect, Tenant
+from tests.conftest import Connect, Tenant, reason
 from tests.services.auth.conftest import AUDIT, do, join, log_in, refused, unknown_ids
 
 KEY_REVOCATION = "SELECT FROM revocations WHERE kind = 'api_key' AND key = $1"
@@ -251,6 +251,22 @@ async def test_a_key_that_rotates_itself_does_not_outlive_itself(connect_as: Con
     answers = await asyncio.gather(*(keys(connect_as, made.key).RotateApiKey(request) for _ in range(5)))
     assert {answer.api_key.expire_time.seconds for answer in answers} == {made.api_key.expire_time.seconds}
     assert len({answer.key for answer in answers}) == 5
+
+
+async def test_nothing_is_made_with_a_key_while_it_is_revoked(connect_as: Connect, tenant: Tenant) -> None:
+    makers = [await create(connect_as, tenant) for _ in range(10)]
+    calls = [
+        keys(connect_as, maker.key).CreateApiKey(pb.CreateApiKeyRequest(name="made"))
+        if turn % 3
+        else keys(connect_as, tenant).RevokeApiKey(pb.RevokeApiKeyRequest(id=maker.id))
+        for turn in range(6)
+        for maker in makers
+    ]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    refusals = {reason(each) for each in answers if isinstance(each, grpc.aio.AioRpcError)}
+    assert refusals <= {"TOKEN_REVOKED", "TOKEN_INVALID"}
+    alive = [each for each in (await listed(connect_as, tenant)).values() if each.state == pb.API_KEY_STATE_ACTIVE]
+    assert not alive
 
 
 async def test_last_use_is_written_for_many_at_once_and_never_set_back(
