@@ -285,12 +285,26 @@ async def test_last_use_is_written_for_many_at_once_and_never_set_back(
     assert [found[each].use_time.ToNanoseconds() / 1e9 for each in ids] == pytest.approx([now] * 3, abs=0.001)
 
 
-async def test_the_last_uses_are_written_at_the_end(connect_as: Connect, tenant: Tenant, database: Database) -> None:
+async def test_a_process_that_ends_writes_the_last_uses(connect_as: Connect, tenant: Tenant, stack: Stack) -> None:
     made = await create(connect_as, tenant)
-    uses = KeyUses(database)
-    async with uses.written():
-        uses.note(UUID(made.id))
+    await connect_as(AuthServiceStub).VerifyToken(auth_pb2.VerifyTokenRequest(token=made.key))
+    await stack.stop("auth")
+    await stack.start("auth")
+    await _answers(connect_as)
     assert (await listed(connect_as, tenant))[made.id].HasField("use_time")
+
+
+async def _answers(connect_as: Connect) -> None:
+    """Return when the channel has found the process again."""
+    while True:
+        try:
+            await connect_as(AuthServiceStub).GetKeySet(auth_pb2.GetKeySetRequest())
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 async def test_uses_that_cannot_be_written_wait(connect_as: Connect, tenant: Tenant, stack: Stack) -> None:
