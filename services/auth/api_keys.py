@@ -1,9 +1,9 @@
 """API keys: made, seen, rotated, revoked, and what each may do now."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from uuid import UUID
 
 from services.auth import permissions
 from services.auth.audit import append
@@ -16,7 +16,7 @@ from services.auth.store import api_keys as rows
 from services.runtime.caller import Principal
 from services.runtime.errors import ApiKeyNotFound, InvalidFields, TokenExpired, TokenInvalid, TokenRevoked
 from services.runtime.fields import as_uuid, check
-from services.runtime.postgres import Database, Row
+from services.runtime.postgres import Database, Row, Statements
 
 DEFAULT_OVERLAP, MAX_OVERLAP = 86_400, 604_800
 """For how many seconds a key and the one in its place both work."""
@@ -41,7 +41,7 @@ class ApiKeys:
         if expires_at is not None and expires_at <= self._now():
             raise InvalidFields(expire_time="must be in the future")
         granted = scopes_within(caller.permissions, frozenset(scopes))
-        async with self._database.tenant(caller.tenant) as statements:
+        async with self._changing(caller) as statements:
             by = await maker(statements, caller, origin)
             return await insert(statements, by, name, granted, expires_at, "api_key.create")
 
@@ -53,10 +53,8 @@ class ApiKeys:
     async def revoke(self, caller: Principal, api_key_id: str, origin: Origin) -> Row:
         """End a key and those made with it; returns it as it is then. Raises ApiKeyNotFound."""
         known_id = as_uuid(api_key_id)
-        async with self._database.tenant(caller.tenant) as statements:
-            revoked: list[UUID] = []
-            while known_id and (more := await rows.revoke(statements, known_id)):  # some were made while it waited
-                revoked += more
+        async with self._changing(caller) as statements:
+            revoked = await rows.revoke(statements, known_id) if known_id else []
             row = await rows.one(statements, known_id) if known_id else None
             if row is None:
                 raise ApiKeyNotFound(api_key_id)
@@ -73,8 +71,8 @@ class ApiKeys:
         if not 0 <= overlap_seconds <= MAX_OVERLAP:
             raise InvalidFields(overlap_seconds=f"must be 0 to {MAX_OVERLAP:,}")
         known_id = as_uuid(api_key_id)
-        async with self._database.tenant(caller.tenant) as statements:
-            old = await rows.lock_to_change(statements, known_id) if known_id else None
+        async with self._changing(caller) as statements:
+            old = await rows.one(statements, known_id) if known_id else None
             if old is None:
                 raise ApiKeyNotFound(api_key_id)
             if old["revoked_at"] or old["expired"]:
@@ -85,6 +83,12 @@ class ApiKeys:
             old = await rows.end_after(statements, old["api_key_id"], overlap_seconds)
             await self._revocations.revoke(statements, of_api_key(caller.tenant, old["api_key_id"]))
         return new, old
+
+    @asynccontextmanager
+    async def _changing(self, caller: Principal) -> AsyncIterator[Statements]:
+        async with self._database.tenant(caller.tenant) as statements:
+            await rows.lock(statements, caller.tenant)
+            yield statements
 
     def _as_long(self, old: Row) -> datetime | None:
         return self._now() + old["lifetime"] if old["lifetime"] else None

@@ -65,7 +65,7 @@ async def maker(statements: Statements, caller: Principal, origin: Origin) -> Ma
         if session_id is None or await sessions.lock_open(statements, session_id) is None:
             raise TokenRevoked
         return Maker(caller, UUID(caller.subject), FAR_FUTURE, origin)
-    row = await rows.lock_live(statements, UUID(caller.subject))
+    row = await rows.live(statements, UUID(caller.subject))
     if row is None:
         raise TokenRevoked
     return Maker(caller, row["user_id"], row["expires_at"] or FAR_FUTURE, origin)

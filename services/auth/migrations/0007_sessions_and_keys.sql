@@ -16,7 +16,8 @@ ALTER TABLE api_keys ADD COLUMN used_at timestamptz;
 ALTER TABLE api_keys ADD COLUMN superseded_at timestamptz;
 COMMENT ON COLUMN api_keys.superseded_at IS 'When it ends because another one has taken its place.';
 ALTER TABLE api_keys ADD COLUMN revoked_at timestamptz;
-CREATE INDEX api_keys_created ON api_keys (organization_id, created_at);
+CREATE INDEX api_keys_created ON api_keys (organization_id, created_at, api_key_id);
+CREATE INDEX api_keys_creator ON api_keys (creator_id);
 
 -- A key that a key made is answered for by whoever answers for its maker.
 WITH RECURSIVE answered (api_key_id, user_id) AS (

@@ -34,13 +34,14 @@ SELECT {COLUMNS} FROM api_keys WHERE organization_id = $1 ORDER BY created_at DE
 
 SELECT_ONE = f"SELECT {COLUMNS} FROM api_keys WHERE api_key_id = $1"  # noqa: S608
 
-LOCK_LIVE = f"""
+# What changes keys takes turns, one organization for itself: a key that makes, rotates or revokes others would meet one
+# that does so to it. They would wait for one another at the audit log anyway.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('api_keys ' || $1, 0))"
+
+SELECT_LIVE = f"""
 SELECT {COLUMNS} FROM api_keys
 WHERE api_key_id = $1 AND revoked_at IS NULL AND coalesce(least(expires_at, superseded_at) > now(), true)
-FOR SHARE
 """  # noqa: S608
-
-LOCK_TO_CHANGE = f"SELECT {COLUMNS} FROM api_keys WHERE api_key_id = $1 FOR NO KEY UPDATE"  # noqa: S608
 
 REVOKE = """
 WITH RECURSIVE family AS (
@@ -99,14 +100,14 @@ async def one(statements: Statements, api_key_id: UUID) -> Row | None:
     return await statements.fetchrow("SELECT api_key", SELECT_ONE, api_key_id)
 
 
-async def lock_live(statements: Statements, api_key_id: UUID) -> Row | None:
-    """The key, if it works, and it does so until the end of the transaction."""
-    return await statements.fetchrow("SELECT api_key", LOCK_LIVE, api_key_id)
+async def lock(statements: Statements, organization_id: UUID) -> None:
+    """Until the end of the transaction, nobody else changes a key of the organization."""
+    await statements.execute("lock api_keys", LOCK, str(organization_id))
 
 
-async def lock_to_change(statements: Statements, api_key_id: UUID) -> Row | None:
-    """The key, which nobody else changes until the end of the transaction."""
-    return await statements.fetchrow("SELECT api_key", LOCK_TO_CHANGE, api_key_id)
+async def live(statements: Statements, api_key_id: UUID) -> Row | None:
+    """The key, if it works."""
+    return await statements.fetchrow("SELECT api_key", SELECT_LIVE, api_key_id)
 
 
 async def revoke(statements: Statements, api_key_id: UUID) -> list[UUID]:

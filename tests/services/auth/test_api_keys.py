@@ -23,7 +23,7 @@ from services.auth.key_uses import KeyUses
 from services.auth.revocations import Revocations
 from services.runtime import postgres
 from services.runtime.postgres import Database
-from tests.conftest import Connect, Tenant
+from tests.conftest import Connect, Tenant, reason
 from tests.services.auth.conftest import AUDIT, do, join, log_in, refused, unknown_ids
 
 KEY_REVOCATION = "SELECT FROM revocations WHERE kind = 'api_key' AND key = $1"
@@ -253,6 +253,22 @@ async def test_a_key_that_rotates_itself_does_not_outlive_itself(connect_as: Con
     assert len({answer.key for answer in answers}) == 5
 
 
+async def test_nothing_is_made_with_a_key_while_it_is_revoked(connect_as: Connect, tenant: Tenant) -> None:
+    makers = [await create(connect_as, tenant) for _ in range(10)]
+    calls = [
+        keys(connect_as, maker.key).CreateApiKey(pb.CreateApiKeyRequest(name="made"))
+        if turn % 3
+        else keys(connect_as, tenant).RevokeApiKey(pb.RevokeApiKeyRequest(id=maker.id))
+        for turn in range(6)
+        for maker in makers
+    ]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    refusals = {reason(each) for each in answers if isinstance(each, grpc.aio.AioRpcError)}
+    assert refusals <= {"TOKEN_REVOKED", "TOKEN_INVALID"}
+    alive = [each for each in (await listed(connect_as, tenant)).values() if each.state == pb.API_KEY_STATE_ACTIVE]
+    assert not alive
+
+
 async def test_last_use_is_written_for_many_at_once_and_never_set_back(
     connect_as: Connect, tenant: Tenant, database: Database
 ) -> None:
@@ -269,12 +285,26 @@ async def test_last_use_is_written_for_many_at_once_and_never_set_back(
     assert [found[each].use_time.ToNanoseconds() / 1e9 for each in ids] == pytest.approx([now] * 3, abs=0.001)
 
 
-async def test_the_last_uses_are_written_at_the_end(connect_as: Connect, tenant: Tenant, database: Database) -> None:
+async def test_a_process_that_ends_writes_the_last_uses(connect_as: Connect, tenant: Tenant, stack: Stack) -> None:
     made = await create(connect_as, tenant)
-    uses = KeyUses(database)
-    async with uses.written():
-        uses.note(UUID(made.id))
+    await connect_as(AuthServiceStub).VerifyToken(auth_pb2.VerifyTokenRequest(token=made.key))
+    await stack.stop("auth")
+    await stack.start("auth")
+    await _answers(connect_as)
     assert (await listed(connect_as, tenant))[made.id].HasField("use_time")
+
+
+async def _answers(connect_as: Connect) -> None:
+    """Return when the channel has found the process again."""
+    while True:
+        try:
+            await connect_as(AuthServiceStub).GetKeySet(auth_pb2.GetKeySetRequest())
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 async def test_uses_that_cannot_be_written_wait(connect_as: Connect, tenant: Tenant, stack: Stack) -> None:
