@@ -26,6 +26,7 @@ from services.auth.store.attempts import Counted, Counters, Limit, Operation
 from services.runtime.errors import CredentialsInvalid, SecondFactorInvalid, TooManyAttempts
 
 FAILURES = (CredentialsInvalid, SecondFactorInvalid)
+LONGEST_SECONDS, LONGEST_FOR_OWNERS_SECONDS = 900.0, 30.0
 IPV6_NETWORK_BITS = 64
 """Whoever has one address of IPv6 has all that share its first half."""
 
@@ -42,6 +43,8 @@ class Limits:
     """On one account by all addresses. Then up to 30 s: a stranger can slow its owner down, and not lock them out."""
     deeds: int = 20
     """Of what needs no secret and costs us something: registrations and unknown tokens, by one address."""
+    first_seconds: float = 1.0
+    """The first pause of all but resets."""
     resets: int = 3
     """Requests to reset one account's password. Then 20 minutes, 40, and an hour."""
 
@@ -73,7 +76,7 @@ class Attempts:
         await self._check(self._guess(account, origin))
 
     async def failed(self, account: str, origin: Origin) -> None:
-        """The secret was wrong."""
+        """The secret was wrong: the pause begins now."""
         await self._do("failed", account, origin)
 
     async def succeeded(self, account: str, origin: Origin) -> None:
@@ -86,7 +89,7 @@ class Attempts:
 
     async def deed(self, kind: str, origin: Origin) -> None:
         """Count what an address does without a secret of an account: `register`, `refresh`. Raises TooManyAttempts."""
-        limit = Limit(self._limits.deeds, 1.0, 900.0)
+        limit = Limit(self._limits.deeds, self._limits.first_seconds, LONGEST_SECONDS)
         await self._check(self._counted((f"{kind} address {_network(origin.address)}", limit)))
 
     async def reset(self, account: str) -> None:
@@ -108,9 +111,9 @@ class Attempts:
     def _guess(self, account: str, origin: Origin) -> Counted:
         account, address, limits = _folded(account), _network(origin.address), self._limits
         return self._counted(
-            (f"pair {address} {account}", Limit(limits.pair, 1.0, 900.0)),
-            (f"address {address}", Limit(limits.address, 1.0, 900.0)),
-            (f"account {account}", Limit(limits.account, 1.0, 30.0)),
+            (f"pair {address} {account}", Limit(limits.pair, limits.first_seconds, LONGEST_SECONDS)),
+            (f"address {address}", Limit(limits.address, limits.first_seconds, LONGEST_SECONDS)),
+            (f"account {account}", Limit(limits.account, limits.first_seconds, LONGEST_FOR_OWNERS_SECONDS)),
         )
 
     def _counted(self, *counters: tuple[str, Limit]) -> Counted:

@@ -179,6 +179,16 @@ async def test_pauses_double_and_end() -> None:
     assert await waits(attempts, "ada@example.org", HERE) == 0
 
 
+async def test_the_pause_begins_with_the_end_of_an_attempt() -> None:
+    clock = Clock()
+    attempts = Attempts(LocalCounters(clock), b"key", LIMITS)
+    await fail(attempts, "ada@example.org", HERE)
+    await attempts.check("ada@example.org", HERE)
+    clock.now += 5
+    await attempts.failed("ada@example.org", HERE)
+    assert await waits(attempts, "ada@example.org", HERE) == 1
+
+
 async def test_without_redis_there_is_a_limit_still() -> None:
     port = ports.settle({"valkey": 0})["valkey"]
     async with connect(f"redis://{ports.HOST}:{port}") as nobody:

@@ -69,6 +69,7 @@ async def test_the_gateway_speaks_for_clients(
 async def strict(stack: Stack, **settings: str) -> AsyncIterator[str]:
     """Another auth with real limits, and counters of its own by its own secret."""
     own = {"ATTEMPTS_PER_PAIR": "2", "ATTEMPTS_PER_ADDRESS": "4", "ATTEMPTS_PER_ACCOUNT": "3", "DEEDS_PER_ADDRESS": "2"}
+    own["ATTEMPT_PAUSE_SECONDS"] = "30"  # an attempt may take long here
     environment = {**stack.environment("auth"), **own, "ENCRYPTION_SECRET": uuid4().hex, **settings}
     environment["MAIL_FOLDER"] = ""
     async with listening("services.auth", environment) as (_, target):
