@@ -1,7 +1,7 @@
 """How often a secret may be guessed: pauses that grow with each failure, and end; nobody is locked out for good.
 
     async with attempts.attempt(account, origin):     # raises TooManyAttempts before anything is looked at
-        ...                                           # CredentialsInvalid and SecondFactorInvalid are failures
+        ...                        # any error is a failure, but Overloaded and SecondFactorRequired
 
 The same by hand: `await attempts.check(account, origin)`, then one of `failed`, `succeeded` and `withdrawn`. An attempt
 is counted before its outcome is known, so that a thousand at once are no more than one after another.
@@ -23,9 +23,10 @@ from ipaddress import IPv6Address, ip_address
 
 from services.auth.origin import Origin
 from services.auth.store.attempts import Counted, Counters, Limit, Operation
-from services.runtime.errors import CredentialsInvalid, SecondFactorInvalid, TooManyAttempts
+from services.runtime.errors import Overloaded, SecondFactorRequired, TooManyAttempts
 
-FAILURES = (CredentialsInvalid, SecondFactorInvalid)
+NOT_JUDGED = (Overloaded, SecondFactorRequired)
+"""What says that nothing was found out. Any other error counts: a deadline that passes in time would hide a failure."""
 LONGEST_SECONDS, LONGEST_FOR_OWNERS_SECONDS = 900.0, 30.0
 IPV6_NETWORK_BITS = 64
 """Whoever has one address of IPv6 has all that share its first half."""
@@ -63,11 +64,11 @@ class Attempts:
         await self.check(account, origin)
         try:
             yield
-        except FAILURES:
-            await self.failed(account, origin)
+        except NOT_JUDGED:
+            await self.withdrawn(account, origin)
             raise
         except Exception:
-            await self.withdrawn(account, origin)
+            await self.failed(account, origin)
             raise
         await self.succeeded(account, origin)
 
