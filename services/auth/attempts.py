@@ -1,7 +1,7 @@
 """How often a secret may be guessed: pauses that grow with each failure, and end; nobody is locked out for good.
 
     async with attempts.attempt(account, origin):     # raises TooManyAttempts before anything is looked at
-        ...                                           # CredentialsInvalid and SecondFactorInvalid are failures
+        ...                        # any error is a failure, but Overloaded and SecondFactorRequired
 
 The same by hand: `await attempts.check(account, origin)`, then one of `failed`, `succeeded` and `withdrawn`. An attempt
 is counted before its outcome is known, so that a thousand at once are no more than one after another.
@@ -23,9 +23,11 @@ from ipaddress import IPv6Address, ip_address
 
 from services.auth.origin import Origin
 from services.auth.store.attempts import Counted, Counters, Limit, Operation
-from services.runtime.errors import CredentialsInvalid, SecondFactorInvalid, TooManyAttempts
+from services.runtime.errors import Overloaded, SecondFactorRequired, TooManyAttempts
 
-FAILURES = (CredentialsInvalid, SecondFactorInvalid)
+NOT_JUDGED = (Overloaded, SecondFactorRequired)
+"""What says that nothing was found out. Any other error counts: a deadline that passes in time would hide a failure."""
+LONGEST_SECONDS, LONGEST_FOR_OWNERS_SECONDS = 900.0, 30.0
 IPV6_NETWORK_BITS = 64
 """Whoever has one address of IPv6 has all that share its first half."""
 
@@ -44,6 +46,8 @@ class Limits:
     """The longest of these pauses."""
     deeds: int = 20
     """Of what needs no secret and costs us something: registrations and unknown tokens, by one address."""
+    first_seconds: float = 1.0
+    """The first pause of all but resets."""
     resets: int = 3
     """Requests to reset one account's password. Then 20 minutes, 40, and an hour."""
 
@@ -62,11 +66,11 @@ class Attempts:
         await self.check(account, origin)
         try:
             yield
-        except FAILURES:
-            await self.failed(account, origin)
+        except NOT_JUDGED:
+            await self.withdrawn(account, origin)
             raise
         except Exception:
-            await self.withdrawn(account, origin)
+            await self.failed(account, origin)
             raise
         await self.succeeded(account, origin)
 
@@ -75,7 +79,7 @@ class Attempts:
         await self._check(self._guess(account, origin))
 
     async def failed(self, account: str, origin: Origin) -> None:
-        """The secret was wrong."""
+        """The secret was wrong: the pause begins now."""
         await self._do("failed", account, origin)
 
     async def succeeded(self, account: str, origin: Origin) -> None:
@@ -88,7 +92,7 @@ class Attempts:
 
     async def deed(self, kind: str, origin: Origin) -> None:
         """Count what an address does without a secret of an account: `register`, `refresh`. Raises TooManyAttempts."""
-        limit = Limit(self._limits.deeds, 1.0, 900.0)
+        limit = Limit(self._limits.deeds, self._limits.first_seconds, LONGEST_SECONDS)
         await self._check(self._counted((f"{kind} address {_network(origin.address)}", limit)))
 
     async def reset(self, account: str) -> None:
@@ -110,9 +114,9 @@ class Attempts:
     def _guess(self, account: str, origin: Origin) -> Counted:
         account, address, limits = _folded(account), _network(origin.address), self._limits
         return self._counted(
-            (f"pair {address} {account}", Limit(limits.pair, 1.0, 900.0)),
-            (f"address {address}", Limit(limits.address, 1.0, 900.0)),
-            (f"account {account}", Limit(limits.account, 1.0, limits.account_seconds)),
+            (f"pair {address} {account}", Limit(limits.pair, limits.first_seconds, LONGEST_SECONDS)),
+            (f"address {address}", Limit(limits.address, limits.first_seconds, LONGEST_SECONDS)),
+            (f"account {account}", Limit(limits.account, limits.first_seconds, limits.account_seconds)),
         )
 
     def _counted(self, *counters: tuple[str, Limit]) -> Counted:

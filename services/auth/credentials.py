@@ -9,8 +9,8 @@ from services.auth.origin import Origin
 from services.auth.passwords import Checked, Passwords
 from services.auth.store import accounts as rows
 from services.auth.store import passwords as password_rows
-from services.runtime.errors import CredentialsInvalid
-from services.runtime.postgres import Database, Row, Statements
+from services.runtime.errors import CredentialsInvalid, Overloaded, StoreUnavailable
+from services.runtime.postgres import STORE, Database, Row, Statements
 
 MAX_EMAIL = 254
 
@@ -52,8 +52,15 @@ class Credentials:
     async def note_failure(self, action: str, email: str, row: Row | None, origin: Origin) -> None:
         """Write down that a secret was wrong."""
         organization_id = row["organization_id"] if row else INSTALLATION
-        async with self._database.tenant(organization_id) as statements:
-            await append(statements, organization_id, self.strangers(action, email, row, origin))
+        await self.note(organization_id, self.strangers(action, email, row, origin))
+
+    async def note(self, organization_id: UUID, failure: Entry) -> None:
+        """Raises StoreUnavailable also where the database is busy: Overloaded would take the attempt back."""
+        try:
+            async with self._database.tenant(organization_id) as statements:
+                await append(statements, organization_id, failure)
+        except Overloaded as error:
+            raise StoreUnavailable(STORE) from error
 
     def strangers(self, action: str, email: str, row: Row | None, origin: Origin) -> Entry:
         """For the chain of the user's organization, or the installation's for nobody, which names no e-mail address."""

@@ -117,8 +117,7 @@ class PasswordChanges:
             await self._passwords.check(password, user["password_hash"])
         except CredentialsInvalid:
             entry = Entry("password.fail", principal.subject, target=principal.subject, address=origin.address)
-            async with self._database.tenant(principal.tenant) as statements:
-                await append(statements, principal.tenant, entry)
+            await self._credentials.note(principal.tenant, entry)
             raise
 
     async def _owner(self, sha256: bytes) -> UUID | None:

@@ -56,6 +56,8 @@ class AuthSettings(ServiceSettings):
     """The same on one account by all addresses that have not logged in to it before; pauses grow to 30 s only."""
     deeds_per_address: Count = 20
     """Registrations, requests to reset a password and unknown codes by one address, each, before pauses begin."""
+    attempt_pause_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
+    """The first pause, which each further attempt doubles."""
     resets_per_account: Count = 3
     """Requests to reset one account's password before pauses of 20 minutes begin."""
 
@@ -103,5 +105,6 @@ class AuthSettings(ServiceSettings):
             address=self.attempts_per_address,
             account=self.attempts_per_account,
             deeds=self.deeds_per_address,
+            first_seconds=self.attempt_pause_seconds,
             resets=self.resets_per_account,
         )

@@ -19,7 +19,7 @@ local function count(place, by)
     end
     if counted < free then
         redis.call('HDEL', key, 'until')
-    elseif by > 0 then
+    elseif by >= 0 then
         local pause = math.min(longest, first * 2 ^ math.min(counted - free, 60))
         redis.call('HSET', key, 'until', string.format('%.0f', now + pause))
     end
@@ -42,6 +42,7 @@ if operation == 'check' then
     end
     count_all(2, heeded, 1)
 elseif operation == 'failed' then
+    count_all(2, heeded, 0)
     count_all(heeded + 1, #KEYS, 1)
 elseif operation == 'succeeded' then
     redis.call('DEL', KEYS[2])

@@ -79,6 +79,7 @@ class LocalCounters:
                     return wait
                 self._count(heeded, 1)
             case "failed":
+                self._count(heeded, 0)  # the pause begins now, however long the attempt took
                 self._count(unheeded, 1)
             case "succeeded":
                 self._kept.pop(counted.counters[0][0], None)
@@ -100,7 +101,7 @@ class LocalCounters:
                 self._kept.pop(key, None)
                 continue
             pause = limit.pause(count)
-            until = now + pause if by > 0 and pause else before.until if count >= limit.free else 0.0
+            until = now + pause if by >= 0 and pause else before.until if count >= limit.free else 0.0
             self._keep(key, _Kept(count, until, now + KEPT_SECONDS))
 
     def _find(self, key: str) -> "_Kept | None":

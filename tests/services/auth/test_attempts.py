@@ -13,7 +13,14 @@ from deploy.local.stack import Stack
 from services.auth.attempts import Attempts, Limits
 from services.auth.origin import Origin
 from services.auth.store.attempts import Counters, LocalCounters, SharedCounters
-from services.runtime.errors import CredentialsInvalid, Overloaded, TooManyAttempts
+from services.runtime.errors import (
+    CredentialsInvalid,
+    DeadlineExceeded,
+    DomainError,
+    Overloaded,
+    SecondFactorRequired,
+    TooManyAttempts,
+)
 from services.runtime.redis import connect
 
 LIMITS = Limits(pair=2, address=4, account=3, deeds=2, resets=1)
@@ -100,19 +107,21 @@ async def test_an_account_of_ones_own_does_not_clear_the_address(attempts: Attem
     assert await waits(attempts, "4@example.org", HERE) == 1
 
 
-async def test_what_was_not_judged_is_not_counted(attempts: Attempts) -> None:
+@pytest.mark.parametrize("error", [Overloaded, SecondFactorRequired])
+async def test_what_was_not_judged_is_not_counted(attempts: Attempts, error: type[DomainError]) -> None:
     for _ in range(5):
-        with pytest.raises(Overloaded):
+        with pytest.raises(error):
             async with attempts.attempt("ada@example.org", HERE):
-                raise Overloaded
+                raise error
     assert await waits(attempts, "ada@example.org", HERE) == 0
 
 
-async def test_who_leaves_half_way_is_counted(attempts: Attempts) -> None:
+@pytest.mark.parametrize("error", [asyncio.CancelledError, DeadlineExceeded])
+async def test_who_leaves_half_way_is_counted(attempts: Attempts, error: type[BaseException]) -> None:
     for _ in range(2):
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(error):
             async with attempts.attempt("ada@example.org", HERE):
-                raise asyncio.CancelledError
+                raise error
     assert await waits(attempts, "ada@example.org", HERE) == 1
 
 
@@ -177,6 +186,16 @@ async def test_pauses_double_and_end() -> None:
     assert seen == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]
     clock.now += 86_400
     assert await waits(attempts, "ada@example.org", HERE) == 0
+
+
+async def test_the_pause_begins_with_the_end_of_an_attempt() -> None:
+    clock = Clock()
+    attempts = Attempts(LocalCounters(clock), b"key", LIMITS)
+    await fail(attempts, "ada@example.org", HERE)
+    await attempts.check("ada@example.org", HERE)
+    clock.now += 5
+    await attempts.failed("ada@example.org", HERE)
+    assert await waits(attempts, "ada@example.org", HERE) == 1
 
 
 async def test_without_redis_there_is_a_limit_still() -> None:

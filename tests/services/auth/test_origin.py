@@ -78,6 +78,7 @@ def _empty(stack: Stack) -> str:
 async def strict(stack: Stack, **settings: str) -> AsyncIterator[str]:
     """Another auth with real limits, and counters of its own in another of Redis's databases."""
     own = {"ATTEMPTS_PER_PAIR": "2", "ATTEMPTS_PER_ADDRESS": "4", "ATTEMPTS_PER_ACCOUNT": "3", "DEEDS_PER_ADDRESS": "2"}
+    own["ATTEMPT_PAUSE_SECONDS"] = "30"  # an attempt may take long here
     environment = {**stack.environment("auth"), **own, "REDIS_URL": _empty(stack), **settings}
     environment["MAIL_FOLDER"] = ""
     async with listening("services.auth", environment) as (_, target):
