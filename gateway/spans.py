@@ -189,7 +189,7 @@ class Spans:
         Only a kept trace's id is counted with it, so that whoever is blamed can be looked at.
         """
         recording, operation, latency, failed, fields = ended
-        wanted = self._is_slow(operation, latency) or failed or random.randrange(SAMPLED_OF) == 0
+        wanted = self._is_slow(operation, latency) or failed or random.random() * SAMPLED_OF < 1
         kept = (wanted and self._own.take()) or (recording.trace.sampled and self._asked_for.take())
         trace_id = recording.trace.trace_id if kept else ""
         request = counted(ended, trace_id)

@@ -27,6 +27,7 @@ UNARY_SECONDS = 30.0
 """How long a call without a deadline of its own may take."""
 RENEW_SECONDS = 60.0
 _ASKED = (ASK_KEY, "1")
+_CLIENT = int(Kind.CLIENT)
 
 Token = Callable[[], Awaitable[str | None]]
 Pairs = tuple[tuple[str, str], ...]
@@ -88,7 +89,7 @@ class _TracedChannel:
 
 def _answered_once(inner: Any, method: str, token: Token) -> Any:
     async def call(request: Any, *, timeout: float = UNARY_SECONDS) -> Any:
-        span = OpenSpan(Kind.CLIENT, method)
+        span = OpenSpan(_CLIENT, method)
         error: BaseException | None = None
         try:
             rpc = inner(request, timeout=time_left(timeout), metadata=_metadata(span, await token()))
@@ -147,7 +148,7 @@ class _Responses:
 
     async def _read(self) -> Any:
         if self._span is None:
-            self._span = OpenSpan(Kind.CLIENT, self._method)
+            self._span = OpenSpan(_CLIENT, self._method)
             self._rpc = await self._start(self._span)
         response = await self._rpc.read()
         if response is grpc.aio.EOF and self._span.recording is not None:

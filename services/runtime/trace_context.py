@@ -10,6 +10,10 @@ _TRACEPARENT = re.compile(
 )
 
 
+_OURS = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-0([01])")
+"""As our own callers write it: nearly all, and read in half the time."""
+
+
 class TraceContext:
     """Which trace this request belongs to, and what came with it by W3C Trace Context and Baggage."""
 
@@ -40,6 +44,10 @@ def extract(traceparent: str | None, tracestate: str = "", baggage: str = "") ->
     Of versions to come the first four fields are read, as the recommendation says; `tracestate` over 512 characters
     and `baggage` over 8,192 are dropped. Baggage needs no trace.
     """
+    ours = _OURS.fullmatch(traceparent) if traceparent and not tracestate and not baggage else None
+    if ours is not None:
+        trace_id, parent_id, sampled = ours.groups()
+        return TraceContext(trace_id, int(parent_id, 16), sampled == "1")
     baggage = baggage and _carried(baggage, MAX_BAGGAGE)
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if match is None or (match["more"] is not None and match["version"] == "00"):

@@ -19,7 +19,7 @@ class TracingScope:
 
     __slots__ = ("_asked", "_baggage", "_call", "_export", "_recording", "_service")
 
-    def __init__(self, call: Call, service: str, export: SpanExport, baggage: bool = True) -> None:
+    def __init__(self, service: str, export: SpanExport, baggage: bool, call: Call) -> None:
         self._call = call
         self._service = service
         self._export = export

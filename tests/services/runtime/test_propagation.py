@@ -32,8 +32,8 @@ TAKEN = [
 
 @pytest.mark.parametrize(("header", "sampled"), TAKEN)
 def test_the_first_four_fields_of_any_version_are_taken(header: str, sampled: bool) -> None:
-    trace = extract(header)
-    assert (trace.trace_id, trace.parent_id, trace.sampled) == (TRACE, int(SPAN, 16), sampled)
+    for trace in (extract(header), extract(header, "", "user=ada")):
+        assert (trace.trace_id, trace.parent_id, trace.sampled) == (TRACE, int(SPAN, 16), sampled)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,7 @@ def test_anything_else_begins_a_new_trace_without_the_state_of_the_old_one(heade
     assert trace.trace_id != TRACE
     assert (trace.parent_id, trace.sampled, trace.state) == (None, False, "")
     assert trace.carried == (("baggage", "user=ada"),)
+    assert extract(header).trace_id != TRACE
 
 
 CARRIED = [
@@ -101,7 +102,7 @@ Handler = Callable[[bytes, Context], Any]
 async def serving(handler: Handler, export: SpanExport) -> AsyncIterator[str]:
     """The address of a server with one method, traced as ours are."""
     server = grpc.aio.server()
-    scoped = ScopedServer(server, lambda _method: [partial(TracingScope, service="worker", export=export), ErrorsScope])
+    scoped = ScopedServer(server, lambda _method: [partial(TracingScope, "worker", export, True), ErrorsScope])
     scoped.add_registered_method_handlers("test.Worker", {"Work": grpc.unary_unary_rpc_method_handler(handler)})
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
