@@ -206,7 +206,7 @@ def _end(span: OpenSpan, error: BaseException | None) -> None:
 
 
 def _blob(trailers: Any) -> bytes | None:
-    return trailers.get(BLOB_KEY) if trailers else None
+    return None if trailers is None else trailers.get(BLOB_KEY)
 
 
 class KeySet:
