@@ -13,7 +13,7 @@ from services.runtime.errors import ErrorsScope
 from services.runtime.export import SpanExport
 from services.runtime.scopes import Context, ScopedServer
 from services.runtime.span_wire import unpack
-from services.runtime.trace_context import TraceContext, extract
+from services.runtime.trace_context import TraceContext, UnreadTrace, extract
 from services.runtime.tracing import TracingScope
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -32,8 +32,15 @@ TAKEN = [
 
 @pytest.mark.parametrize(("header", "sampled"), TAKEN)
 def test_the_first_four_fields_of_any_version_are_taken(header: str, sampled: bool) -> None:
-    for trace in (extract(header), extract(header, "", "user=ada")):
+    for trace in (extract(header), UnreadTrace(header)):
         assert (trace.trace_id, trace.parent_id, trace.sampled) == (TRACE, int(SPAN, 16), sampled)
+
+
+def test_an_unread_trace_is_read_once() -> None:
+    trace = UnreadTrace(None)
+    assert trace.trace_id == trace.trace_id
+    with pytest.raises(AttributeError):
+        assert trace.nothing
 
 
 @pytest.mark.parametrize(
@@ -62,11 +69,11 @@ def test_the_first_four_fields_of_any_version_are_taken(header: str, sampled: bo
     ],
 )
 def test_anything_else_begins_a_new_trace_without_the_state_of_the_old_one(header: str) -> None:
-    trace = extract(header, "congo=t61rcWkgMzE", "user=ada")
-    assert trace.trace_id != TRACE
-    assert (trace.parent_id, trace.sampled, trace.state) == (None, False, "")
-    assert trace.carried == (("baggage", "user=ada"),)
-    assert extract(header).trace_id != TRACE
+    for read in (extract, UnreadTrace):
+        trace = read(header, "congo=t61rcWkgMzE", "user=ada")
+        assert trace.trace_id != TRACE
+        assert (trace.parent_id, trace.sampled, trace.state) == (None, False, "")
+        assert trace.carried == (("baggage", "user=ada"),)
 
 
 CARRIED = [
