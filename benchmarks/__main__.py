@@ -49,8 +49,8 @@ def load(
 @app.command()
 def overhead(
     scenarios: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(SCENARIOS)}; all if none.")] = None,
-    rounds: Annotated[int, typer.Option(min=2, max=1_000)] = 60,
-    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="Each variant's turn in a round.")] = 0.5,
+    rounds: Annotated[int, typer.Option(min=2, max=1_000)] = 30,
+    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="Each variant's turn in a round.")] = 2.0,
     connections: Annotated[int, typer.Option(min=1, max=256, help="Requests in flight.")] = 16,
 ) -> None:
     """What recording costs: tracing off, on, and stock OpenTelemetry take turns on a stack of its own."""

@@ -1,8 +1,11 @@
 """What recording every request costs: the same code with tracing off, on, and with stock OpenTelemetry, taking turns.
 
 Three sets of our processes stand side by side on the same stores. In each round each of them is asked the same queries
-for the same time, in an order that rotates, and is compared with its neighbours of that round only: a machine that
-slows down for a minute slows all three.
+for the same time, and is compared with its neighbours of that round only: a machine that slows down for a minute slows
+all three. Every variant follows every other equally often.
+
+Reports and spans are sent later than the requests that they are of. So a turn ends with a pause in which they are: they
+are in that variant's CPU, with what the traces service does with them, and do not slow whoever comes next.
 """
 
 import asyncio
@@ -26,12 +29,17 @@ from deploy.local import services
 from deploy.local.addresses import SERVICES
 from deploy.local.demo import seed
 from deploy.local.ports import HOST, settle
-from deploy.local.processes import Program, Service, Supervised
+from deploy.local.processes import Program, Service, Supervised, noted
 from deploy.local.stack import Stack, StackOptions, say_nothing
 
 VARIANTS = ("off", "on", "stock")
-PARTS = ("auth", "agent_store", "vector_search", "graph", "gateway")
+OWN = ("auth", "agent_store", "vector_search", "graph", "gateway")
+"""What each variant has of its own."""
+PARTS = (*OWN, "traces")
 WARM_UP_SECONDS = 3.0
+SETTLING_SECONDS = 1.5
+EXPORT_MILLISECONDS = 500
+"""How long exporters may gather spans, OpenTelemetry's default being 5 s: a pause is to see the end of a turn's."""
 MICRO = 1_000_000
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -72,7 +80,7 @@ class Fleet:
         self._stack = stack
         self._ports = ports
         self._sink = sink
-        self._processes = {name: Supervised(self._service(name)) for name in PARTS}
+        self._processes = {name: Supervised(self._service(name)) for name in OWN}
         self.url = f"http://{HOST}:{ports['gateway']}/graphql"
 
     @asynccontextmanager
@@ -85,7 +93,10 @@ class Fleet:
 
     def cpu_seconds(self) -> dict[str, float]:
         """User and system time so far, by process."""
-        return {name: cpu_seconds(process.pid) for name, process in self._processes.items() if process.pid}
+        pids = {name: process.pid for name, process in self._processes.items()}
+        traces = noted(self._stack.state.pid_file("traces"))
+        pids["traces"] = traces.pid if traces else None
+        return {name: cpu_seconds(pid) for name, pid in pids.items() if pid}
 
     def _service(self, name: str) -> Service:
         plain = services.service(self._stack.state, name, self._ports[name], self._environment(name))
@@ -105,6 +116,7 @@ class Fleet:
             f"{each.upper()}_TARGET": f"{HOST}:{self._ports.get(each, self._stack.ports[each])}" for each in SERVICES
         }
         own = {"LISTEN": f"{HOST}:{self._ports[name]}", "TRACING": "on" if self._variant == "on" else "off"}
+        own["OTEL_BSP_SCHEDULE_DELAY"] = str(EXPORT_MILLISECONDS)
         stock = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{self._sink}"} if self._variant == "stock" else {}
         known = self._stack.environment(name)
         known.pop("OTEL_EXPORTER_OTLP_ENDPOINT", None)
@@ -151,7 +163,7 @@ async def measure(
         address = await resources.enter_async_context(sink())
         fleets = {}
         for variant in VARIANTS:
-            fleet = Fleet(variant, stack, settle(dict.fromkeys(PARTS, 0)), address)
+            fleet = Fleet(variant, stack, settle(dict.fromkeys(OWN, 0)), address)
             fleets[variant] = await resources.enter_async_context(fleet.running())
         say("loading the demo data")
         await seed(stack, say_nothing)
@@ -170,11 +182,17 @@ async def _scenario(
         await saturate(_plan(scenario, fleet, WARM_UP_SECONDS, connections))
     for number in range(rounds):
         say(f"{scenario}: round {number + 1} of {rounds}")
-        turn = number % len(VARIANTS)
-        for variant in (*VARIANTS[turn:], *VARIANTS[:turn]):
+        for variant in order(number):
             sample = await _turn(fleets[variant], _plan(scenario, fleets[variant], seconds, connections))
             measured.samples[variant].append(sample)
     return measured
+
+
+def order(number: int) -> Sequence[str]:
+    """Who takes turns when in a round: rotated, and backwards in every other three."""
+    cycle, turn = divmod(number, len(VARIANTS))
+    rotated = (*VARIANTS[turn:], *VARIANTS[:turn])
+    return rotated[::-1] if cycle % 2 else rotated
 
 
 def _plan(scenario: str, fleet: Fleet, seconds: float, connections: int) -> Plan:
@@ -185,7 +203,9 @@ def _plan(scenario: str, fleet: Fleet, seconds: float, connections: int) -> Plan
 async def _turn(fleet: Fleet, plan: Plan) -> Sample:
     before, start = fleet.cpu_seconds(), time.perf_counter()
     outcome = await saturate(plan)
-    elapsed, after = time.perf_counter() - start, fleet.cpu_seconds()
+    elapsed = time.perf_counter() - start
+    await asyncio.sleep(SETTLING_SECONDS)
+    after = fleet.cpu_seconds()
     if outcome.errors:
         raise RuntimeError(f"not every answer was good: {dict(outcome.answers)}")
     requests = len(outcome.latencies)

@@ -26,6 +26,7 @@ from services.runtime.outcomes import UNKNOWN
 from services.runtime.span_wire import DROPPED, OK, Kind, Span, add_span
 from services.runtime.telemetry import Recording
 from services.traces.critical_path import Path, calls, critical_path, shares
+from services.traces.owed import Owed, Unusual
 from services.traces.population import Request
 
 log = structlog.get_logger()
@@ -72,6 +73,18 @@ def measure(ended: Ended) -> Measured:
         add_span(spans, recording.base, SERVICE, recorded, 0)
     path = critical_path(spans)
     return Measured(operation, spans, path, latency, shares(path))
+
+
+def counted(ended: Ended, trace_id: str = "") -> Request:
+    """What the request adds to its operation's histogram; its trace's id if that is kept."""
+    recording, _, latency, _, _ = ended
+    try:
+        owed = Owed(SERVICE, recording.spans, latency)
+    except Unusual:
+        measured = measure(ended)
+        path, dropped = measured.path, recording.dropped + _dropped(measured.spans)
+        return Request(latency, 1, measured.shares, calls(path), trace_id, path.incomplete, path.ambiguous, dropped)
+    return Request(latency, 1, owed.shares, owed.calls, trace_id, False, False, recording.dropped + owed.dropped)
 
 
 def _dropped(spans: list[Span]) -> int:
@@ -176,16 +189,14 @@ class Spans:
         Only a kept trace's id is counted with it, so that whoever is blamed can be looked at.
         """
         recording, operation, latency, failed, fields = ended
-        measured = measure(ended)
-        path = measured.path
-        wanted = self._is_slow(operation, latency) or failed or random.randrange(SAMPLED_OF) == 0
+        wanted = self._is_slow(operation, latency) or failed or random.random() * SAMPLED_OF < 1
         kept = (wanted and self._own.take()) or (recording.trace.sampled and self._asked_for.take())
         trace_id = recording.trace.trace_id if kept else ""
-        flags = path.incomplete, path.ambiguous, recording.dropped + _dropped(measured.spans)
-        self._reports.add(operation, Request(latency, 1, measured.shares, calls(path), trace_id, *flags))
-        self._shares.count(operation, measured.shares, trace_id, flags[2])
+        request = counted(ended, trace_id)
+        self._reports.add(operation, request)
+        self._shares.count(operation, request.shares, trace_id, request.dropped)
         if kept:
-            self._keep(recording, measured, fields)
+            self._keep(recording, measure(ended), fields)
 
     def _is_slow(self, operation: str, latency: int) -> bool:
         recent = self._recent.pop(operation, None) or Recent()

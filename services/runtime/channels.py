@@ -41,6 +41,7 @@ RENEW_SECONDS = 60.0
 KEPT_SECONDS = 60.0
 """How long a token is kept at most: the key that it was signed with may be revoked, and then work must go on."""
 _ASKED = (ASK_KEY, "1")
+_CLIENT = int(Kind.CLIENT)
 
 Token = Callable[[], Awaitable[str | None]]
 Pairs = tuple[tuple[str, str], ...]
@@ -115,7 +116,7 @@ class _TracedChannel:
 
 def _answered_once(inner: Any, method: str, token: Token, beside: Beside | None) -> Any:
     async def call(request: Any, *, timeout: float = UNARY_SECONDS) -> Any:
-        span = OpenSpan(Kind.CLIENT, method)
+        span = OpenSpan(_CLIENT, method)
         error: BaseException | None = None
         try:
             pairs = await beside() if beside else ()
@@ -175,7 +176,7 @@ class _Responses:
 
     async def _read(self) -> Any:
         if self._span is None:
-            self._span = OpenSpan(Kind.CLIENT, self._method)
+            self._span = OpenSpan(_CLIENT, self._method)
             self._rpc = await self._start(self._span)
         response = await self._rpc.read()
         if response is grpc.aio.EOF and self._span.recording is not None:
@@ -233,7 +234,7 @@ def _end(span: OpenSpan, error: BaseException | None) -> None:
 
 
 def _blob(trailers: Any) -> bytes | None:
-    return trailers.get(BLOB_KEY) if trailers else None
+    return None if trailers is None else trailers.get(BLOB_KEY)
 
 
 class KeySet:

@@ -25,7 +25,7 @@ from services.runtime.deadlines import budget, time_left
 from services.runtime.errors import DeadlineExceeded, Overloaded, StoreUnavailable
 from services.runtime.metrics import database_connections
 from services.runtime.span_wire import Kind
-from services.runtime.telemetry import span
+from services.runtime.telemetry import leaf, span
 
 MAX_SIZE = 20
 ACQUIRE_SECONDS = 3.0
@@ -100,7 +100,7 @@ class Database:
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         """One of as many places as the driver has connections: the driver's own wait cannot be seen from outside."""
-        with span(Kind.POOL_WAIT, "acquire connection"):
+        with leaf(Kind.POOL_WAIT, "acquire connection"):
             await self._placed()
         database_connections.inc()
         try:

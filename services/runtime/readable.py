@@ -1,5 +1,6 @@
 """A recorded span as OpenTelemetry's read-only span, named and described by its semantic conventions."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -46,9 +47,7 @@ def readable(
         context=SpanContext(trace_id, int(span.span_id), False, SAMPLED, state),
         parent=parent,
         resource=resource,
-        attributes=BoundedAttributes(
-            limits.max_span_attributes, _attributes(span, kind), max_value_len=limits.max_span_attribute_length
-        ),
+        attributes=_within(limits, _attributes(span, kind)),
         events=_events(span, epoch)[: limits.max_events],
         kind=SPAN_KINDS.get(kind, SpanKind.INTERNAL),
         status=_status(span, kind),
@@ -94,6 +93,14 @@ def _attributes(span: Span, kind: Kind) -> dict[str, Any]:
     if span.status != OK:
         attributes.setdefault(ERROR_TYPE, CODES.get(span.status, str(span.status)))
     return attributes
+
+
+def _within(limits: SpanLimits, attributes: dict[str, Any]) -> Mapping[str, Any]:
+    """As the SDK bounds them; where nothing is to be cut off that takes most of the time of making a span."""
+    most, longest = limits.max_span_attributes, limits.max_span_attribute_length
+    if longest is None and (most is None or len(attributes) <= most):
+        return attributes
+    return BoundedAttributes(most, attributes, max_value_len=longest)
 
 
 def _subject(span: Span, kind: Kind) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from redis.exceptions import TimeoutError as NoAnswer
 
 from services.runtime.errors import StoreUnavailable
 from services.runtime.span_wire import Kind
-from services.runtime.telemetry import span
+from services.runtime.telemetry import leaf
 
 ANSWER_SECONDS = 2.0
 STORE = "redis"
@@ -47,7 +47,7 @@ class _Redis(Redis):
 @contextmanager
 def _command(name: str) -> Iterator[None]:
     """A span named by fixed words: the command's, without keys and values."""
-    with span(Kind.REDIS, name):
+    with leaf(Kind.REDIS, name):
         try:
             yield
         except UNREACHABLE as error:

@@ -97,7 +97,7 @@ def scopes_for(
     def scopes(method: str) -> list[Scope]:
         rule = access_rule(method)
         baggage = settings.carries_baggage
-        tracing: list[Scope] = [partial(TracingScope, service=service, export=export, baggage=baggage)]  # times all
+        tracing: list[Scope] = [partial(TracingScope, service, export, baggage)]  # times all
         return [
             *(tracing if settings.tracing == "on" else []),
             LogScope,  # inside tracing, which knows the trace; outside errors, as metrics are

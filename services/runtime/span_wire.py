@@ -89,7 +89,9 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     long, until it ended, the answer waited for the caller's. Both lie between the two spans."""
 
 
-class _Blob(msgspec.Struct, array_like=True, frozen=True):
+class Blob(msgspec.Struct, array_like=True, frozen=True):
+    """What a service said of a call, decoded."""
+
     version: int
     service: str
     method: str
@@ -103,7 +105,7 @@ class _Blob(msgspec.Struct, array_like=True, frozen=True):
 
 _CLIENT, _SERVER = int(Kind.CLIENT), int(Kind.SERVER)
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Blob).decode
+_decode = msgspec.msgpack.Decoder(Blob).decode
 
 
 def pack(
@@ -146,19 +148,19 @@ def _shrink(spans: list[Recorded]) -> int:
 
 def inside(child: bytes | None) -> int:
     """How many spans go with a CLIENT span that is dropped: those that its callee sent home, or had dropped already."""
-    blob = None if child is None else _read(child)
+    blob = None if child is None else read(child)
     return 0 if blob is None else 1 + blob.dropped + sum(1 + inside(span.child) for span in blob.spans)
 
 
 def _header(child: bytes | None) -> bytes | None:
     """The child without its spans, or None when that makes it no smaller."""
-    blob = None if child is None else _read(child)
+    blob = None if child is None else read(child)
     if blob is None or not blob.spans:
         return None
     return _encode(msgspec.structs.replace(blob, dropped=inside(child) - 1, spans=[]))
 
 
-def _read(data: bytes) -> _Blob | None:
+def read(data: bytes) -> Blob | None:
     """The blob, or None where it is none of a version known here."""
     try:
         blob = _decode(data)
@@ -174,7 +176,7 @@ def unpack(data: bytes, parent_id: int, start: int, duration: int) -> list[Span]
     duration in nanoseconds: in the middle, where it has waited for no event loop.
     """
     spans: list[Span] = []
-    blob = _read(data)
+    blob = read(data)
     if blob is not None:
         _add_call(spans, blob, parent_id, start, duration, 0, 1)
     return spans
@@ -188,17 +190,17 @@ def add_span(spans: list[Span], base: int, service: str, span: Recorded, begin: 
     if kind != _CLIENT:
         spans.append(Span(own_id, parent_id, service, kind, name, first, last, status, attributes))
         return
-    blob = _read(child) if child is not None and nesting < MAX_NESTING else None
-    after = _lags(blob, length, lag * 1_000)[1] if lag and blob is not None else 0
+    blob = read(child) if child is not None and nesting < MAX_NESTING else None
+    after = lags(blob, length, lag * 1_000)[1] if lag and blob is not None else 0
     spans.append(Span(own_id, parent_id, service, kind, name, first, last, status, attributes, peer_of(name), after))
     if blob is not None:
         _add_call(spans, blob, own_id, first, length, lag * 1_000, nesting + 1)
 
 
 def _add_call(
-    spans: list[Span], blob: _Blob, parent_id: int, start: int, duration: int, caller_lag: int, nesting: int
+    spans: list[Span], blob: Blob, parent_id: int, start: int, duration: int, caller_lag: int, nesting: int
 ) -> None:
-    before, after = _lags(blob, duration, caller_lag)
+    before, after = lags(blob, duration, caller_lag)
     base, service, length = blob.base, blob.service, blob.duration * 1_000
     begin = start + before + (duration - length - before - after) // 2
     end, status = begin + length, blob.status
@@ -208,7 +210,7 @@ def _add_call(
         add_span(spans, base, service, span, begin, nesting)
 
 
-def _lags(blob: _Blob, duration: int, caller: int) -> tuple[int, int]:
+def lags(blob: Blob, duration: int, caller: int) -> tuple[int, int]:
     """How much of the time that a call took beyond its callee's was waited for the callee's and the caller's loop."""
     callee = blob.lag * 1_000
     if not callee + caller:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from typing import Any
 
 MAX_STATE = 512
 MAX_BAGGAGE = 8_192
@@ -27,6 +28,24 @@ class TraceContext:
         if state or baggage:
             pairs = (("tracestate", state), ("baggage", baggage))
             self.carried = tuple(pair for pair in pairs if pair[1])
+
+
+class UnreadTrace(TraceContext):
+    """What `extract` makes of the same headers, once anyone asks: a call that neither calls nor logs never does."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, traceparent: str | None, tracestate: str = "", baggage: str = "") -> None:
+        self._headers = traceparent, tracestate, baggage
+
+    def __getattr__(self, name: str) -> Any:
+        """Of a slot that nothing has been put into yet."""
+        if name not in TraceContext.__slots__:
+            raise AttributeError(name)
+        read = extract(*self._headers)
+        for slot in TraceContext.__slots__:
+            setattr(self, slot, getattr(read, slot))
+        return getattr(self, name)
 
 
 def new_trace_id() -> str:

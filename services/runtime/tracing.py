@@ -11,7 +11,7 @@ from services.runtime.loop_lag import loop_lag
 from services.runtime.scopes import Call
 from services.runtime.span_wire import ASK_KEY, BLOB_KEY
 from services.runtime.telemetry import begin
-from services.runtime.trace_context import extract
+from services.runtime.trace_context import UnreadTrace, extract
 
 
 class TracingScope:
@@ -19,7 +19,7 @@ class TracingScope:
 
     __slots__ = ("_asked", "_baggage", "_call", "_export", "_recording", "_service")
 
-    def __init__(self, call: Call, service: str, export: SpanExport, baggage: bool = True) -> None:
+    def __init__(self, service: str, export: SpanExport, baggage: bool, call: Call) -> None:
         self._call = call
         self._service = service
         self._export = export
@@ -29,7 +29,8 @@ class TracingScope:
         call, metadata = self._call, self._call.metadata
         self._asked = ASK_KEY in metadata
         baggage = metadata.get("baggage", "") if self._baggage else ""
-        trace = extract(metadata.get("traceparent"), metadata.get("tracestate", ""), baggage)
+        read = UnreadTrace if self._asked else extract
+        trace = read(metadata.get("traceparent"), metadata.get("tracestate", ""), baggage)
         if not self._asked:
             trace.sampled = self._export.sampled(trace, call.method)
         self._recording = begin(call.method, trace, self._asked or trace.sampled, loop_lag.now())

@@ -85,9 +85,9 @@ def labels(spans: Sequence[Span]) -> dict[SpanId, str]:
 
 _Children: TypeAlias = dict[SpanId, list[Span]]
 _SERVER, _CLIENT = int(Kind.SERVER), int(Kind.CLIENT)
-_BESIDE = {int(Kind.FOLLOWS), int(Kind.FIELD)}
+BESIDE = {int(Kind.FOLLOWS), int(Kind.FIELD)}
 """These hold nothing up: a hand-over, and a field that waits for a call which stands beside it."""
-_UNDER_CALLER = {
+UNDER_CALLER = {
     int(Kind.POSTGRES): "postgres",
     int(Kind.NEO4J): "neo4j",
     int(Kind.REDIS): "redis",
@@ -146,7 +146,7 @@ def _loop_section(sections: list[Section], span: Span, start: int, until: int, w
     The answer waited for the caller's loop, given by the client span itself, the call for that of the server span.
     """
     begin = max(start, until - waited.lag)
-    sections.append((span, begin, until, _joined(waited.service, "loop")))
+    sections.append((span, begin, until, joined(waited.service, "loop")))
     return begin
 
 
@@ -163,7 +163,7 @@ def _blockers(
         kind = span.kind
         if kind == _SERVER:
             first, last, moved = _placed(span, parent, shift, low, high)
-        elif kind in _BESIDE:
+        elif kind in BESIDE:
             continue
         else:
             first, last, moved = span.start + shift, span.end + shift, shift
@@ -193,8 +193,8 @@ def _placed(span: Span, parent: Span, shift: int, low: int, high: int) -> tuple[
 def _label(span: Span, children: _Children) -> str:
     """Who owes a span's own time: its service, a store under it, or the service that it waited for."""
     kind = span.kind
-    if kind in _UNDER_CALLER:
-        return _joined(span.service, _UNDER_CALLER[kind])
+    if kind in UNDER_CALLER:
+        return joined(span.service, UNDER_CALLER[kind])
     if kind != _CLIENT:
         return span.service
     callee = ""
@@ -202,12 +202,12 @@ def _label(span: Span, children: _Children) -> str:
         if child.kind == _SERVER and (not callee or child.service < callee):
             callee = child.service
     if callee:
-        return _joined(callee, "wait")
-    return _joined(span.peer, "remote") if span.peer else "remote"
+        return joined(callee, "wait")
+    return joined(span.peer, "remote") if span.peer else "remote"
 
 
 @lru_cache(1024)
-def _joined(service: str, part: str) -> str:
+def joined(service: str, part: str) -> str:
     return f"{service}/{part}"
 
 

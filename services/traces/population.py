@@ -98,11 +98,13 @@ class Group:
             self.incomplete += weight * incomplete
             self.ambiguous += weight * ambiguous
             self.dropped += dropped
-        parts, scale, half, known, calls_of = self.parts, latency or 1, latency // 2, True, calls.get
+        scale, half, known = latency or 1, latency // 2, True
+        part_of, calls_of = self.parts.get, calls.get
         for label, time in shares.items():
-            if label not in parts:
-                parts[label], known = Part(), False
-            part, fraction = parts[label], (time * FULL + half) // scale
+            part = part_of(label)
+            if part is None:
+                part, known = self.parts.setdefault(label, Part()), False
+            fraction = (time * FULL + half) // scale
             part.time += time * weight
             part.calls += calls_of(label, 0) * weight
             part.squares += fraction * fraction * weight

@@ -30,7 +30,7 @@ async def _statement(_request: bytes, _context: Context) -> bytes:
 
 
 async def test_a_statement_that_takes_all_of_a_calls_time_is_seen_by_the_caller() -> None:
-    server, tracing = grpc.aio.server(), partial(TracingScope, service="worker", export=SpanExport("worker"))
+    server, tracing = grpc.aio.server(), partial(TracingScope, "worker", SpanExport("worker"), True)
     scoped = ScopedServer(server, lambda _method: [tracing, ErrorsScope, DeadlineScope])
     handlers: dict[str, Any] = {"Work": grpc.unary_unary_rpc_method_handler(_statement)}
     scoped.add_registered_method_handlers("test.Worker", handlers)

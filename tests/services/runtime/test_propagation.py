@@ -13,7 +13,7 @@ from services.runtime.errors import ErrorsScope
 from services.runtime.export import SpanExport
 from services.runtime.scopes import Context, ScopedServer
 from services.runtime.span_wire import unpack
-from services.runtime.trace_context import TraceContext, extract
+from services.runtime.trace_context import TraceContext, UnreadTrace, extract
 from services.runtime.tracing import TracingScope
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -32,8 +32,15 @@ TAKEN = [
 
 @pytest.mark.parametrize(("header", "sampled"), TAKEN)
 def test_the_first_four_fields_of_any_version_are_taken(header: str, sampled: bool) -> None:
-    trace = extract(header)
-    assert (trace.trace_id, trace.parent_id, trace.sampled) == (TRACE, int(SPAN, 16), sampled)
+    for trace in (extract(header), UnreadTrace(header)):
+        assert (trace.trace_id, trace.parent_id, trace.sampled) == (TRACE, int(SPAN, 16), sampled)
+
+
+def test_an_unread_trace_is_read_once() -> None:
+    trace = UnreadTrace(None)
+    assert trace.trace_id == trace.trace_id
+    with pytest.raises(AttributeError):
+        assert trace.nothing
 
 
 @pytest.mark.parametrize(
@@ -62,10 +69,11 @@ def test_the_first_four_fields_of_any_version_are_taken(header: str, sampled: bo
     ],
 )
 def test_anything_else_begins_a_new_trace_without_the_state_of_the_old_one(header: str) -> None:
-    trace = extract(header, "congo=t61rcWkgMzE", "user=ada")
-    assert trace.trace_id != TRACE
-    assert (trace.parent_id, trace.sampled, trace.state) == (None, False, "")
-    assert trace.carried == (("baggage", "user=ada"),)
+    for read in (extract, UnreadTrace):
+        trace = read(header, "congo=t61rcWkgMzE", "user=ada")
+        assert trace.trace_id != TRACE
+        assert (trace.parent_id, trace.sampled, trace.state) == (None, False, "")
+        assert trace.carried == (("baggage", "user=ada"),)
 
 
 CARRIED = [
@@ -101,7 +109,7 @@ Handler = Callable[[bytes, Context], Any]
 async def serving(handler: Handler, export: SpanExport) -> AsyncIterator[str]:
     """The address of a server with one method, traced as ours are."""
     server = grpc.aio.server()
-    scoped = ScopedServer(server, lambda _method: [partial(TracingScope, service="worker", export=export), ErrorsScope])
+    scoped = ScopedServer(server, lambda _method: [partial(TracingScope, "worker", export, True), ErrorsScope])
     scoped.add_registered_method_handlers("test.Worker", {"Work": grpc.unary_unary_rpc_method_handler(handler)})
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
