@@ -26,11 +26,13 @@ from neurectomy.agent_store.v1 import agent_store_pb2 as agent_pb
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.vector_search.v1 import vector_search_pb2 as vector_pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
+from services.auth.origin import Origin
 from services.auth.passwords import Passwords, Profile
 from services.auth.permissions import ROLES
+from services.auth.sessions import Member, Sessions
 from services.auth.signing_keys import load as load_keys
 from services.auth.store import accounts
-from services.auth.tokens import Grant, Tokens
+from services.auth.tokens import Tokens
 from services.runtime import channels, postgres
 
 if TYPE_CHECKING:
@@ -156,10 +158,10 @@ async def seed(stack: Addresses, report: Report) -> bool:
 @asynccontextmanager
 async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[Demo]:
     async with AsyncExitStack() as resources:
-        database = await resources.enter_async_context(postgres.connect(stack.database_url("auth"), max_size=5))
+        url = stack.database_url("auth")
+        database = await resources.enter_async_context(postgres.connect(url, 5, postgres.jsonb_as_objects))
         users = await _people(database, cast)
-        owner = Grant(str(users[cast["users"][0]["name"]]), "user", ROLES["owner"], DEMO_ORGANIZATION)
-        token = Tokens(await load_keys(database), TOKEN_SECONDS).issue(owner).token
+        token = await _logged_in(database, users[cast["users"][0]["name"]])
 
         async def owners() -> str:
             return token
@@ -167,6 +169,15 @@ async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[De
         agents = await resources.enter_async_context(channels.connect(stack.targets["agent_store"], owners))
         vectors = await resources.enter_async_context(channels.connect(stack.targets["vector_search"], owners))
         yield Demo(AgentStoreServiceStub(agents), VectorSearchServiceStub(vectors), users)
+
+
+async def _logged_in(database: postgres.Database, owner_id: UUID) -> str:
+    """The owner's token, in a session as any other: services refuse a token whose session they do not find."""
+    tokens = Tokens(await load_keys(database), TOKEN_SECONDS)
+    owner = Member(DEMO_ORGANIZATION, owner_id, ROLES["owner"], version=1)
+    async with database.tenant(DEMO_ORGANIZATION) as statements:
+        issued = await Sessions(tokens, TOKEN_SECONDS).begin(statements, owner, Origin(device="neurectomy seed"))
+    return issued.access_token.token
 
 
 async def _people(database: postgres.Database, cast: Mapping[str, Any]) -> dict[str, UUID]:
