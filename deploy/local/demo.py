@@ -25,13 +25,15 @@ from neurectomy.agent_store.v1 import agent_store_pb2 as agent_pb
 from neurectomy.agent_store.v1.agent_store_pb2_grpc import AgentStoreServiceStub
 from neurectomy.vector_search.v1 import vector_search_pb2 as vector_pb
 from neurectomy.vector_search.v1.vector_search_pb2_grpc import VectorSearchServiceStub
+from services.auth.origin import Origin
 from services.auth.passwords import HashingPool, Passwords, Profile
 from services.auth.permissions import ROLES
 from services.auth.revocations import Revocations
 from services.auth.sealing import Keyring
+from services.auth.sessions import Lifetimes, Member, Sessions
 from services.auth.signing_keys import SigningKeys
 from services.auth.store import accounts
-from services.auth.tokens import Grant, Tokens
+from services.auth.tokens import Tokens
 from services.runtime import channels, postgres
 
 if TYPE_CHECKING:
@@ -157,13 +159,12 @@ async def seed(stack: Addresses, report: Report) -> bool:
 @asynccontextmanager
 async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[Demo]:
     async with AsyncExitStack() as resources:
-        database = await resources.enter_async_context(postgres.connect(stack.database_url("auth"), max_size=5))
+        url = stack.database_url("auth")
+        database = await resources.enter_async_context(postgres.connect(url, 5, postgres.jsonb_as_objects))
         users = await _people(database, cast)
-        owner = Grant(str(users[cast["users"][0]["name"]]), "user", ROLES["owner"], DEMO_ORGANIZATION)
-        tokens = Tokens([], TOKEN_SECONDS)
-        keyring = Keyring(stack.state.secret("encryption"))
+        keyring, tokens = Keyring(stack.state.secret("encryption")), Tokens([], TOKEN_SECONDS)
         await SigningKeys(database, keyring, tokens, Revocations(TOKEN_SECONDS)).reload()
-        token = tokens.issue(owner).token
+        token = await _logged_in(database, tokens, users[cast["users"][0]["name"]])
 
         async def owners() -> str:
             return token
@@ -173,6 +174,15 @@ async def _opened(stack: Addresses, cast: Mapping[str, Any]) -> AsyncIterator[De
             channels.connect(stack.targets["vector_search"], owners, stack.tls)
         )
         yield Demo(AgentStoreServiceStub(agents), VectorSearchServiceStub(vectors), users)
+
+
+async def _logged_in(database: postgres.Database, tokens: Tokens, owner_id: UUID) -> str:
+    """The owner's token, in a session as any other: services refuse a token whose session they do not find."""
+    owner = Member(DEMO_ORGANIZATION, owner_id, ROLES["owner"], version=1)
+    async with database.tenant(DEMO_ORGANIZATION) as statements:
+        sessions = Sessions(tokens, Lifetimes(TOKEN_SECONDS, TOKEN_SECONDS))
+        issued = await sessions.begin(statements, owner, Origin(device="neurectomy seed"))
+    return issued.access_token.token
 
 
 async def _people(database: postgres.Database, cast: Mapping[str, Any]) -> dict[str, UUID]:

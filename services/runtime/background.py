@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from typing import Any, TypeVar
 
+CANCEL_SECONDS = 0.5
+
 T = TypeVar("T")
 
 
@@ -16,7 +18,9 @@ async def in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
+        while not task.done():  # redis-py swallows a cancellation while it connects
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCEL_SECONDS)
         with suppress(asyncio.CancelledError):
             await task
 
