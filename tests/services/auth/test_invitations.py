@@ -1,6 +1,7 @@
 """Invitations over real gRPC: to whom a code opens what, how often, and what inviters are not told."""
 
 import asyncio
+import re
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,6 +19,7 @@ from services.auth import invitations
 from services.auth.audit import INSTALLATION
 from services.auth.invitations import CODE_PREFIX, told
 from tests.conftest import PASSWORD, Connect, Tenant, register
+from tests.services.auth.mailbox import mail_to
 from tests.services.auth.people import People, outcome, refused
 
 NEW: dict[str, Any] = {"password": PASSWORD, "display_name": "New"}
@@ -37,6 +39,18 @@ async def test_a_newcomer_joins_and_is_logged_in(connect_as: Connect, people: Pe
     again = auth_pb2.LogInRequest(email=email.lower(), password=PASSWORD)
     assert (await connect_as(AuthServiceStub).LogIn(again)).user.id == joined.user.id
     assert "member.join" in await people.audited(owner.organization_id)
+
+
+async def test_the_code_comes_by_mail_and_from_nowhere_else(connect_as: Connect, people: People, owner: Tenant) -> None:
+    request = _create()
+    answer = await connect_as(InvitationsServiceStub, owner).CreateInvitation(request)
+    mail = await mail_to(people.stack, request.email, "Join")
+    [code] = re.findall(rf"{CODE_PREFIX}[\w-]+", mail.get_content())
+    assert CODE_PREFIX not in str(answer)
+    async with people.database() as database:
+        stored = await database.fetch("SELECT invitations::text AS row FROM auth.invitations")
+    assert not [row for row in stored if code in row["row"]]
+    assert (await people.accept(code, **NEW)).user.email == request.email
 
 
 async def test_whoever_has_an_account_proves_it_and_gets_no_tokens_by_it(

@@ -3,8 +3,6 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,9 +20,9 @@ from services.auth.audit import INSTALLATION
 from services.runtime import postgres
 from services.runtime.postgres import Database, Row
 from tests.conftest import PASSWORD, Connect, Tenant, reason
+from tests.services.auth.mailbox import SETTLE_SECONDS, mail_to
 
 NEW = "another horse battery staple"
-SETTLE_SECONDS = 30.0
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -36,18 +34,6 @@ async def database(stack: Stack) -> AsyncIterator[Database]:
 async def rows(database: Database, sql: str, *values: object) -> list[Row]:
     async with database.all_tenants() as statements:
         return await statements.fetch("look", sql, *values)
-
-
-async def mail_to(stack: Stack, recipient: str, subject: str) -> EmailMessage:
-    """The newest with that subject, once auth has written it."""
-    async with asyncio.timeout(SETTLE_SECONDS):
-        while True:
-            for file in sorted(stack.mail_folder.glob("*.eml"), reverse=True):
-                mail = message_from_bytes(file.read_bytes(), policy=policy.default)
-                if mail["To"] == recipient and subject in mail["Subject"]:
-                    assert isinstance(mail, EmailMessage)
-                    return mail
-            await asyncio.sleep(0.05)
 
 
 async def refusal(call: Any) -> str:
