@@ -27,7 +27,7 @@ from services.runtime.errors import Overloaded, SecondFactorRequired, TooManyAtt
 
 NOT_JUDGED = (Overloaded, SecondFactorRequired)
 """What says that nothing was found out. Any other error counts: a deadline that passes in time would hide a failure."""
-LONGEST_SECONDS, LONGEST_FOR_OWNERS_SECONDS = 900.0, 30.0
+LONGEST_SECONDS = 900.0
 IPV6_NETWORK_BITS = 64
 """Whoever has one address of IPv6 has all that share its first half."""
 
