@@ -78,8 +78,8 @@ class Refreshing:
         member = await _member(statements, session)
         if member is None:
             return await self._end(statements, session, Cause("removal", address=origin.address))
-        expires_at = session["expires_at"] if row["rotated_at"] else None
-        expires_at = expires_at or await self._rotate(statements, token, following, origin)
+        again = row["rotated_at"] is not None
+        expires_at = session["expires_at"] if again else await self._rotate(statements, token, following, origin)
         return _Refreshed(member, session["session_id"], expires_at)
 
     async def _end(self, statements: Statements, session: Row, cause: Cause) -> TokenRevoked:

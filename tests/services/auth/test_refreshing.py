@@ -25,6 +25,8 @@ from tests.conftest import Connect, Tenant, reason
 from tests.services.auth.conftest import AUDIT, SESSION_REVOCATION, do, join, log_in, refused
 
 GRACE, IDLE = 10, 2_592_000
+LONG = 3_600
+"""By which what was rotated is made younger, so that a machine that stalls is not taken for a thief."""
 AGE_TOKENS = "UPDATE refresh_tokens SET rotated_at = rotated_at - make_interval(secs => $2) WHERE session_id = $1"
 AGE_SESSION = "UPDATE sessions SET expires_at = expires_at - make_interval(secs => $2) WHERE session_id = $1"
 AGE_PASSWORD = (
@@ -103,10 +105,12 @@ async def test_many_at_once_that_reuse_a_token_are_one_event(
     assert len(await do(database, AUDIT, tenant.organization_id, "session.reuse")) == 1
 
 
-async def test_the_grace_is_for_the_parent_alone(connect_as: Connect, tenant: Tenant) -> None:
-    first = (await log_in(connect_as, tenant)).refresh_token.token
+async def test_the_grace_is_for_the_parent_alone(connect_as: Connect, tenant: Tenant, database: Database) -> None:
+    begun = await log_in(connect_as, tenant)
+    first = begun.refresh_token.token
     second = (await refresh(connect_as, first)).refresh_token.token
     third = (await refresh(connect_as, second)).refresh_token.token
+    await do(database, AGE_TOKENS, await session_of(connect_as, begun.access_token.token), -LONG)
     assert (await refresh(connect_as, second)).refresh_token.token == third
     assert await refused(refresh(connect_as, first)) == "TOKEN_REVOKED"
     assert await refused(refresh(connect_as, third)) == "TOKEN_REVOKED"
@@ -116,10 +120,12 @@ async def test_a_thief_in_the_grace_gets_no_branch_of_their_own(
     connect_as: Connect, tenant: Tenant, database: Database
 ) -> None:
     shared = (await log_in(connect_as, tenant)).refresh_token.token
-    owners, thiefs = await refresh(connect_as, shared), await refresh(connect_as, shared)
+    owners = await refresh(connect_as, shared)
     session_id = await session_of(connect_as, owners.access_token.token)
+    await do(database, AGE_TOKENS, session_id, -LONG)
+    thiefs = await refresh(connect_as, shared)
     await refresh(connect_as, thiefs.refresh_token.token)
-    await do(database, AGE_TOKENS, session_id, GRACE + 1)
+    await do(database, AGE_TOKENS, session_id, GRACE + LONG + 1)
     assert await refused(refresh(connect_as, owners.refresh_token.token)) == "TOKEN_REVOKED"
 
 
@@ -228,13 +234,17 @@ async def test_a_refresh_gives_what_the_member_may_do_now(
     assert await refused(refresh(connect_as, demoted.refresh_token.token)) == "TOKEN_REVOKED"
 
 
-async def test_a_client_that_went_away_half_way_asks_again(connect_as: Connect, tenant: Tenant) -> None:
-    token = (await log_in(connect_as, tenant)).refresh_token.token
+async def test_a_client_that_went_away_half_way_asks_again(
+    connect_as: Connect, tenant: Tenant, database: Database
+) -> None:
+    begun = await log_in(connect_as, tenant)
+    token = begun.refresh_token.token
     for pause in (0.0, 0.001, 0.002, 0.004, 0.008):
         going = asyncio.ensure_future(refresh(connect_as, token))
         await asyncio.sleep(pause)
         going.cancel()
         await asyncio.gather(going, return_exceptions=True)
+    await do(database, AGE_TOKENS, await session_of(connect_as, begun.access_token.token), -LONG)
     following = (await refresh(connect_as, token)).refresh_token.token
     assert (await refresh(connect_as, following)).access_token.token
 
