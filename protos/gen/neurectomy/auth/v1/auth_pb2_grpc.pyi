@@ -46,9 +46,10 @@ class AuthServiceStub:
     Fails with CREDENTIALS_INVALID, in the same words and time whether or not the user exists. Open to anyone.
     """
     VerifyToken: _grpc.UnaryUnaryMultiCallable[_auth_pb2.VerifyTokenRequest, _auth_pb2.VerifyTokenResponse]
-    """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
+    """Says whom an access token or API key stands for. Services use it for API keys, and
+    for tokens that Redis cannot tell revoked or not; else they verify tokens themselves.
 
-    Fails with TOKEN_INVALID and TOKEN_EXPIRED. Open to anyone: the token is its own proof.
+    Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
     """
     GetKeySet: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetKeySetRequest, _auth_pb2.GetKeySetResponse]
     """Returns the public keys that access tokens are verified with, as an RFC 7517 key set. Open to anyone."""
@@ -92,9 +93,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     Fails with CREDENTIALS_INVALID, in the same words and time whether or not the user exists. Open to anyone.
     """
     VerifyToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.VerifyTokenRequest, _auth_pb2.VerifyTokenResponse]  # type: ignore[assignment]
-    """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
+    """Says whom an access token or API key stands for. Services use it for API keys, and
+    for tokens that Redis cannot tell revoked or not; else they verify tokens themselves.
 
-    Fails with TOKEN_INVALID and TOKEN_EXPIRED. Open to anyone: the token is its own proof.
+    Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
     """
     GetKeySet: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetKeySetRequest, _auth_pb2.GetKeySetResponse]  # type: ignore[assignment]
     """Returns the public keys that access tokens are verified with, as an RFC 7517 key set. Open to anyone."""
@@ -153,9 +155,10 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.VerifyTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.VerifyTokenResponse, _abc.Awaitable[_auth_pb2.VerifyTokenResponse]]:
-        """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
+        """Says whom an access token or API key stands for. Services use it for API keys, and
+        for tokens that Redis cannot tell revoked or not; else they verify tokens themselves.
 
-        Fails with TOKEN_INVALID and TOKEN_EXPIRED. Open to anyone: the token is its own proof.
+        Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
         """
 
     @_abc_1.abstractmethod
