@@ -52,6 +52,8 @@ BAD_CLAIMS: dict[str, dict[str, Any]] = {
     "lives too long": {"exp": NOW + MAX_LIFETIME_SECONDS + 60},
     "ends at no number": {"exp": "1"},
     "ends at true": {"exp": True},
+    "begins at true": {"nbf": True},
+    "longer than a token may be": {"more": "x" * 8_000},
     "ends at a fraction": {"exp": NOW + 0.5},
     "ends beyond numbers": {"exp": 10**400},
     **{f"no {name}": {name: None} for name in ("iss", "aud", "exp", "nbf", "iat", "sub", "jti", "scope", "typ")},

@@ -106,7 +106,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyToken(self, request, context):
-        """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
+        """Says whom an access token or API key stands for. Services use it for API keys, and
+        for tokens that Redis cannot tell revoked or not; else they verify tokens themselves.
 
         Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
         """

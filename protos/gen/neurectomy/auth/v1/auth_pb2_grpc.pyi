@@ -50,7 +50,8 @@ class AuthServiceStub:
     it. Open to anyone.
     """
     VerifyToken: _grpc.UnaryUnaryMultiCallable[_auth_pb2.VerifyTokenRequest, _auth_pb2.VerifyTokenResponse]
-    """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
+    """Says whom an access token or API key stands for. Services use it for API keys, and
+    for tokens that Redis cannot tell revoked or not; else they verify tokens themselves.
 
     Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
     """
@@ -100,7 +101,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     it. Open to anyone.
     """
     VerifyToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.VerifyTokenRequest, _auth_pb2.VerifyTokenResponse]  # type: ignore[assignment]
-    """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
+    """Says whom an access token or API key stands for. Services use it for API keys, and
+    for tokens that Redis cannot tell revoked or not; else they verify tokens themselves.
 
     Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
     """
@@ -165,7 +167,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.VerifyTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.VerifyTokenResponse, _abc.Awaitable[_auth_pb2.VerifyTokenResponse]]:
-        """Says whom an access token or API key stands for. Services use it for API keys; they verify tokens themselves.
+        """Says whom an access token or API key stands for. Services use it for API keys, and
+        for tokens that Redis cannot tell revoked or not; else they verify tokens themselves.
 
         Fails with TOKEN_INVALID, TOKEN_EXPIRED and TOKEN_REVOKED. Open to anyone: the token is its own proof.
         """
