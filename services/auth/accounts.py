@@ -99,7 +99,7 @@ class Accounts:
             member = Member(row["organization_id"], row["user_id"], permissions.of(row), row["version"])
             holder = Holder(member.user_id, member.organization_id, origin)
             async with self._second_factors.passed(holder, code) as statements:
-                await proven.rehash(statements)
+                await proven.hold(statements)
                 issued = await self._sessions.begin(statements, member, origin)
         user = User(row["user_id"], row["email"], row["display_name"], row["created_at"])
         return LoggedIn(user, member.organization_id, row["organization_name"], issued)

@@ -22,11 +22,17 @@ class Proven:
     row: Row
     checked: Checked
 
-    async def rehash(self, statements: Statements) -> None:
-        """Store the hash anew where that is due, unless the password has been changed meanwhile."""
+    async def hold(self, statements: Statements) -> None:
+        """Store the hash anew where that is due, and let password and membership be changed only after the transaction.
+
+        Raises CredentialsInvalid where either was changed since the proof: what ended all sessions must end this, too.
+        """
+        row = self.row
         if self.checked.rehashed:
-            values = self.row["user_id"], self.checked.rehashed, self.row["password_hash"]
-            await password_rows.replace(statements, *values)
+            await password_rows.replace(statements, row["user_id"], self.checked.rehashed, row["password_hash"])
+        proven = row["user_id"], row["password_version"], row["organization_id"], row["version"]
+        if not await password_rows.stands(statements, *proven):
+            raise CredentialsInvalid
 
 
 class Credentials:

@@ -67,7 +67,7 @@ class PasswordChanges:
         session_id = UUID(principal.session_id) if principal.session_id else None
         change = _Change(user["user_id"], "password.change", origin, session_id)
         async with self._database.all_tenants() as statements:
-            if not await rows.replace(statements, change.user_id, password_hash, user["password_hash"]):
+            if not await rows.change(statements, change.user_id, password_hash, user["password_hash"]):
                 raise CredentialsInvalid  # someone else has changed it since
             await self._finish(statements, change, user["email"])
 

@@ -31,7 +31,7 @@ INSERT INTO memberships (organization_id, user_id, role) SELECT $1, user_id, $6 
 INSERT_USER = "INSERT INTO users (user_id, email, display_name, password_hash) VALUES ($1, $2, $3, $4)"
 
 SELECT_CREDENTIALS = """
-SELECT u.user_id, u.email, u.display_name, u.created_at, u.password_hash,
+SELECT u.user_id, u.email, u.display_name, u.created_at, u.password_hash, u.password_version,
        m.organization_id, m.role, r.permissions AS role_permissions, m.version, o.name AS organization_name
 FROM users u JOIN memberships m USING (user_id) JOIN organizations o USING (organization_id)
 LEFT JOIN roles r ON (r.organization_id, r.role_id) = (m.organization_id, m.role_id)

@@ -7,7 +7,21 @@ from services.runtime.postgres import Row, Statements
 
 REPLACE = "UPDATE users SET password_hash = $2 WHERE user_id = $1 AND password_hash = $3"
 
-SET = "UPDATE users SET password_hash = $2 WHERE user_id = $1 RETURNING email"
+CHANGE = """
+UPDATE users SET password_hash = $2, password_version = password_version + 1
+WHERE user_id = $1 AND password_hash = $3
+"""
+
+SET = """
+UPDATE users SET password_hash = $2, password_version = password_version + 1 WHERE user_id = $1
+RETURNING email
+"""
+
+LOCK_PROVEN = """
+SELECT FROM users u JOIN memberships m USING (user_id)
+WHERE u.user_id = $1 AND u.password_version = $2 AND m.organization_id = $3 AND m.version = $4
+FOR SHARE
+"""
 
 SELECT_USER = "SELECT user_id, email, password_hash FROM users WHERE user_id = $1"
 
@@ -34,14 +48,27 @@ SPOIL_RESETS = "UPDATE password_resets SET used_at = now() WHERE user_id = $1 AN
 SELECT_ORGANIZATIONS = "SELECT organization_id FROM memberships WHERE user_id = $1 ORDER BY organization_id"
 
 
-async def replace(statements: Statements, user_id: UUID, password_hash: str, before: str) -> bool:
-    """Store a user's hash if theirs is still the one before; say whether it was."""
-    tag = await statements.execute("UPDATE password", REPLACE, user_id, password_hash, before)
+async def replace(statements: Statements, user_id: UUID, password_hash: str, before: str) -> None:
+    """Store another hash of the same password, if the user's is still the one before."""
+    await statements.execute("UPDATE password", REPLACE, user_id, password_hash, before)
+
+
+async def change(statements: Statements, user_id: UUID, password_hash: str, before: str) -> bool:
+    """Store the hash of another password if the user's is still the one before; say whether it was."""
+    tag = await statements.execute("UPDATE password", CHANGE, user_id, password_hash, before)
     return tag == "UPDATE 1"
 
 
+async def stands(
+    statements: Statements, user_id: UUID, password_version: int, organization_id: UUID, version: int
+) -> bool:
+    """Whether neither password nor membership has changed; they do not before the transaction ends."""
+    values = (user_id, password_version, organization_id, version)
+    return await statements.fetchrow("LOCK user", LOCK_PROVEN, *values) is not None
+
+
 async def store(statements: Statements, user_id: UUID, password_hash: str) -> str:
-    """Store a user's hash; returns their e-mail address."""
+    """Store the hash of another password; returns the user's e-mail address."""
     row = await statements.fetchrow("UPDATE password", SET, user_id, password_hash)
     assert row is not None
     return str(row["email"])
