@@ -42,7 +42,9 @@ WHERE n.nspname = ANY($1) AND c.relkind IN ('r', 'p')
 """
 
 ROLE = "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication FROM pg_roles WHERE rolname = $1"
-OWNED = (
+OWNED = """
+SELECT relname FROM pg_class WHERE pg_get_userbyid(relowner) = $1 AND NOT pg_is_other_temp_schema(relnamespace)
+"""
     "SELECT relname FROM pg_class WHERE pg_get_userbyid(relowner) = $1 AND NOT pg_is_other_temp_schema(relnamespace)"
 )
 MEMBER_OF = "SELECT roleid::regrole::text AS name FROM pg_auth_members WHERE member = $1::regrole"
