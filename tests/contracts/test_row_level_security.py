@@ -45,8 +45,6 @@ ROLE = "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplicatio
 OWNED = """
 SELECT relname FROM pg_class WHERE pg_get_userbyid(relowner) = $1 AND NOT pg_is_other_temp_schema(relnamespace)
 """
-    "SELECT relname FROM pg_class WHERE pg_get_userbyid(relowner) = $1 AND NOT pg_is_other_temp_schema(relnamespace)"
-)
 MEMBER_OF = "SELECT roleid::regrole::text AS name FROM pg_auth_members WHERE member = $1::regrole"
 DEFINERS = """
 SELECT p.proname AS name, coalesce(p.proconfig, '{}') AS settings
