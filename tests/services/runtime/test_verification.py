@@ -74,6 +74,7 @@ BAD_CLAIMS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changes", BAD_CLAIMS.values(), ids=BAD_CLAIMS)
 def test_claims_must_be_right(changes: dict[str, Any]) -> None:
     authority = Authority()
+    authority.now = NOW
     with pytest.raises(TokenInvalid):
         read(authority.signed(**changes), authority)
 
