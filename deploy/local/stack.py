@@ -64,9 +64,9 @@ class StackOptions:
     @classmethod
     def for_tests(cls, state: Path, parts: Sequence[str] = tuple(NEEDS)) -> "StackOptions":
         """On free ports. Tests come from one address, and register and log in a lot."""
-        limits = ("ATTEMPTS_PER_ADDRESS", "DEEDS_PER_ADDRESS")
-        many = {"auth": dict.fromkeys(limits, "100000")}
-        return cls(state, ports=FREE_PORTS, parts=parts, extra_environment=many)
+        limits = dict.fromkeys(("ATTEMPTS_PER_ADDRESS", "DEEDS_PER_ADDRESS"), "100000")
+        many = {**limits, "PASSWORD_PROFILE": "owasp-minimum"}
+        return cls(state, ports=FREE_PORTS, parts=parts, extra_environment={"auth": many})
 
 
 class Stack(Addresses):

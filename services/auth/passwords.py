@@ -38,8 +38,10 @@ log = structlog.get_logger()
 
 
 class Profile(StrEnum):
-    """How dear a guess is: the options that RFC 9106, section 4, recommends second (64 MiB, t=3) and first (2 GiB)."""
+    """How dear a guess is: the least that OWASP's Password Storage Cheat Sheet accepts (19 MiB, t=2, one lane), and the
+    options that RFC 9106, section 4, recommends second (64 MiB, t=3) and first (2 GiB, t=1)."""
 
+    OWASP_MINIMUM = "owasp-minimum"
     RFC_9106_LOW_MEMORY = "rfc9106-low-memory"
     RFC_9106_HIGH_MEMORY = "rfc9106-high-memory"
 
@@ -55,6 +57,9 @@ class Profile(StrEnum):
 
 
 PARAMETERS = {
+    Profile.OWASP_MINIMUM: argon2.Parameters(
+        type=argon2.Type.ID, version=19, salt_len=16, hash_len=32, time_cost=2, memory_cost=19 * 1024, parallelism=1
+    ),
     Profile.RFC_9106_LOW_MEMORY: argon2.profiles.RFC_9106_LOW_MEMORY,
     Profile.RFC_9106_HIGH_MEMORY: argon2.profiles.RFC_9106_HIGH_MEMORY,
 }

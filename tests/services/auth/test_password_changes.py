@@ -214,4 +214,4 @@ async def test_a_hash_of_old_parameters_is_replaced_at_log_in(
     await rows(database, "UPDATE users SET password_hash = $2 WHERE user_id = $1", UUID(tenant.user_id), old)
     await log_in(connect_as, tenant, PASSWORD)
     [row] = await rows(database, "SELECT password_hash FROM users WHERE user_id = $1", UUID(tenant.user_id))
-    assert row["password_hash"].startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert row["password_hash"].startswith("$argon2id$v=19$m=19456,t=2,p=1$")
