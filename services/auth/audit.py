@@ -40,3 +40,9 @@ async def append(statements: Statements, organization_id: UUID, entry: Entry) ->
         entry.address,
         dict(entry.details),
     )
+
+
+async def append_everywhere(statements: Statements, user_id: UUID, entry: Entry) -> None:
+    """To the chains of all organizations that the user is a member of: what concerns the user concerns each."""
+    for organization_id in await rows.organizations(statements, user_id):
+        await append(statements, organization_id, entry)

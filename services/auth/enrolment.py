@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.auth import one_time_codes
 from services.auth.attempts import Attempts
-from services.auth.audit import Entry, append
+from services.auth.audit import append, append_everywhere
 from services.auth.ending import Cause, Ending
 from services.auth.mail import Mail
 from services.auth.one_time_codes import Code
@@ -86,7 +86,7 @@ class Enrolments:
         async with self._database.all_tenants() as statements:
             if not await rows.begin(statements, holder.user_id, sealed, self._now()):
                 raise SecondFactorEnrolled
-            await _tell_all(statements, holder, holder.deed("second_factor.begin"))
+            await append_everywhere(statements, holder.user_id, holder.deed("second_factor.begin"))
         return Enrolment(secret, one_time_codes.uri(secret, self._issuer, account["email"]))
 
     async def confirm(self, holder: Holder, code: Code) -> list[str]:
@@ -100,7 +100,9 @@ class Enrolments:
             codes = await _replace_codes(statements, holder)
             ended = await self._end_other_sessions(statements, holder)
             await self._send(statements, holder, "second_factor_on")
-            await _tell_all(statements, holder, holder.deed("second_factor.enable", sessions_ended=str(ended)))
+            await append_everywhere(
+                statements, holder.user_id, holder.deed("second_factor.enable", sessions_ended=str(ended))
+            )
         return codes
 
     async def regenerate(self, holder: Holder, code: Code) -> list[str]:
@@ -111,7 +113,7 @@ class Enrolments:
         _require_totp(code)
         async with self._second_factors.proved(holder, code, _enabled) as statements:
             codes = await _replace_codes(statements, holder)
-            await _tell_all(statements, holder, holder.deed("recovery_code.regenerate"))
+            await append_everywhere(statements, holder.user_id, holder.deed("recovery_code.regenerate"))
         return codes
 
     async def disable(self, holder: Holder, password: str, code: Code) -> None:
@@ -123,7 +125,7 @@ class Enrolments:
         async with self._second_factors.proved(holder, code, _enabled) as statements:
             await rows.delete(statements, holder.user_id)
             await self._send(statements, holder, "second_factor_off")
-            await _tell_all(statements, holder, holder.deed("second_factor.disable"))
+            await append_everywhere(statements, holder.user_id, holder.deed("second_factor.disable"))
 
     async def _account(self, holder: Holder) -> Row:
         async with self._database.tenant(holder.organization_id, read_only=True) as statements:
@@ -180,9 +182,3 @@ async def _replace_codes(statements: Statements, holder: Holder) -> list[str]:
     digests = [one_time_codes.recovery_digest(holder.user_id, one_time_codes.read(code, "code")) for code in codes]
     await rows.replace_codes(statements, holder.user_id, digests)
     return codes
-
-
-async def _tell_all(statements: Statements, holder: Holder, entry: Entry) -> None:
-    """The factor is the user's everywhere. In order, so that no two of these wait for each other."""
-    for organization_id in await rows.organizations(statements, holder.user_id):
-        await append(statements, organization_id, entry)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from services.auth.attempts import Attempts
-from services.auth.audit import INSTALLATION, Entry, append
+from services.auth.audit import INSTALLATION, Entry, append, append_everywhere
 from services.auth.credentials import MAX_EMAIL, Credentials
 from services.auth.ending import Cause, Ending
 from services.auth.mail import Mail
@@ -134,8 +134,7 @@ class PasswordChanges:
         await self._mail.enqueue(statements, email, "password_changed", told)
         details = {"sessions_ended": str(ended)}
         entry = Entry(change.action, subject, target=subject, address=change.origin.address, details=details)
-        for organization_id in await rows.organizations(statements, change.user_id):
-            await append(statements, organization_id, entry)
+        await append_everywhere(statements, change.user_id, entry)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)

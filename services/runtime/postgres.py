@@ -35,6 +35,9 @@ UNREACHABLE = (
 UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 """PostgreSQL's text and jsonb cannot hold U+0000."""
 
+OUT_OF_TURN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Two transactions waited for each other, and this one gave way: nothing of it is written, and it may try again."""
+
 JSONB_VERSION = b"\x01"
 
 T = TypeVar("T")
@@ -84,6 +87,8 @@ def _meaning(error: BaseException, connection: "asyncpg.pool.PoolConnectionProxy
     """What an error of the driver means to our caller; any other means itself."""
     if isinstance(error, asyncpg.QueryCanceledError):
         return DeadlineExceeded()
+    if isinstance(error, OUT_OF_TURN):
+        return Overloaded()
     if isinstance(error, UNSTORABLE):
         return InvalidFields(text="must not contain the character U+0000")
     lost = isinstance(error, asyncpg.InterfaceError) and _is_lost(connection)

@@ -48,6 +48,15 @@ LIMIT $4
 """
 
 
+SELECT_ORGANIZATIONS = "SELECT organization_id FROM memberships WHERE user_id = $1 ORDER BY organization_id"
+
+
+async def organizations(statements: Statements, user_id: UUID) -> list[UUID]:
+    """Whose chains tell of a user, always in the same order."""
+    found = await statements.fetch("SELECT memberships", SELECT_ORGANIZATIONS, user_id)
+    return [row["organization_id"] for row in found]
+
+
 async def insert(statements: Statements, *values: object) -> None:
     """Append one entry; values in the order of the statement."""
     await statements.execute("INSERT audit_entry", INSERT, *values)

@@ -45,8 +45,6 @@ RETURNING user_id
 
 SPOIL_RESETS = "UPDATE password_resets SET used_at = now() WHERE user_id = $1 AND used_at IS NULL"
 
-SELECT_ORGANIZATIONS = "SELECT organization_id FROM memberships WHERE user_id = $1 ORDER BY organization_id"
-
 
 async def replace(statements: Statements, user_id: UUID, password_hash: str, before: str) -> None:
     """Store another hash of the same password, if the user's is still the one before."""
@@ -99,9 +97,3 @@ async def use_reset(statements: Statements, sha256: bytes) -> UUID | None:
 async def spoil_resets(statements: Statements, user_id: UUID) -> None:
     """No code of the user's is good any more."""
     await statements.execute("UPDATE password_resets", SPOIL_RESETS, user_id)
-
-
-async def organizations(statements: Statements, user_id: UUID) -> list[UUID]:
-    """Where the user is a member, always in the same order."""
-    found = await statements.fetch("SELECT memberships", SELECT_ORGANIZATIONS, user_id)
-    return [row["organization_id"] for row in found]

@@ -41,8 +41,6 @@ INSERT INTO recovery_codes (user_id, sha256) SELECT $1, unnest($2::bytea[])
 
 USE_CODE = "DELETE FROM recovery_codes WHERE user_id = $1 AND sha256 = $2 RETURNING user_id"
 
-SELECT_ORGANIZATIONS = "SELECT organization_id FROM memberships WHERE user_id = $1 ORDER BY organization_id"
-
 
 async def account(statements: Statements, user_id: UUID) -> Row | None:
     """A user's address and password hash, and since when the second factor is on."""
@@ -97,9 +95,3 @@ async def use_code(statements: Statements, user_id: UUID, sha256: bytes) -> bool
 async def replace_codes(statements: Statements, user_id: UUID, digests: Sequence[bytes]) -> None:
     """These are the user's recovery codes, and no others."""
     await statements.execute("REPLACE recovery_codes", REPLACE_CODES, user_id, digests)
-
-
-async def organizations(statements: Statements, user_id: UUID) -> list[UUID]:
-    """Those that the user is a member of, always in the same order."""
-    rows = await statements.fetch("SELECT memberships", SELECT_ORGANIZATIONS, user_id)
-    return [row["organization_id"] for row in rows]

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from services.runtime import postgres
-from services.runtime.errors import StoreUnavailable
+from services.runtime.errors import Overloaded, StoreUnavailable
 from services.runtime.postgres import Database, Statements
 
 if TYPE_CHECKING:
@@ -97,3 +97,23 @@ async def test_a_caller_may_go_away_at_any_moment(database: Database, name: str)
         row = await statements.fetchrow("SELECT sessions", LEFT_OPEN, name)
     assert row is not None
     assert row["number"] == 0
+
+
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+
+
+async def test_of_two_that_wait_for_each_other_one_is_told_to_try_again(database: Database, name: str) -> None:
+    both = asyncio.Barrier(2)
+
+    async def crosswise(first: str, second: str) -> str:
+        try:
+            async with database.all_tenants() as statements:
+                await statements.execute("lock", LOCK, first)
+                await both.wait()
+                await statements.execute("lock", LOCK, second)
+        except Overloaded:
+            return "try again"
+        return "done"
+
+    one, other = f"{name} one", f"{name} other"
+    assert sorted(await asyncio.gather(crosswise(one, other), crosswise(other, one))) == ["done", "try again"]
