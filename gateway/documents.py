@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     GraphQLError,
     GraphQLSchema,
     GraphQLSyntaxError,
@@ -31,6 +32,8 @@ LONGEST_NAME = 100
 """So much of an operation's name is in its label, which metrics and latencies are kept by; the hash has all of it."""
 LITERALS = {TokenKind.INT, TokenKind.FLOAT, TokenKind.STRING, TokenKind.BLOCK_STRING}
 UNSEEN = {TokenKind.SOF, TokenKind.EOF, TokenKind.COMMENT}
+BEGINNINGS = {"register", "logIn", "refresh", "requestPasswordReset", "resetPassword", "acceptInvitation"}
+"""Mutations that are open to anyone."""
 
 
 class OperationUnknown(RequestError):
@@ -47,6 +50,8 @@ class Operation:
     label: str
     """What its latencies are told apart by: type, name, and a hash of the document without its literals."""
     cost: Cost
+    begins: bool
+    """Whether it asks only for what begins or renews a session, and so needs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +122,15 @@ class Documents:
                 name = definition.name.value if definition.name else None
                 label = f"{definition.operation.value} {(name or 'anonymous')[:LONGEST_NAME]} {signature}"
                 cost = cost_of(self._schema, ast, definition, self._limits.cost)
-                operations[name] = Operation(definition.operation, label, cost)
+                operations[name] = Operation(definition.operation, label, cost, _begins(definition))
         if len(operations) == 1:
             operations[None] = next(iter(operations.values()))
         return operations
+
+
+def _begins(definition: OperationDefinitionNode) -> bool:
+    roots = definition.selection_set.selections
+    return all(isinstance(root, FieldNode) and root.name.value in BEGINNINGS for root in roots)
 
 
 def _parse(text: str, limits: Limits) -> DocumentNode:

@@ -17,7 +17,8 @@ from gateway.execution import BadRequest, Parameters, Prepared, Refused
 from gateway.identity import token_of, verified
 from gateway.limits import BodyTooLarge
 from gateway.operations import Operations, Running
-from services.runtime.errors import DomainError
+from services.runtime.caller import Principal
+from services.runtime.errors import DomainError, TokenExpired, TokenRevoked
 from services.runtime.verifier import Verifier
 
 Scope = MutableMapping[str, Any]
@@ -111,8 +112,7 @@ class HttpTransport:
         try:
             media_type = negotiate(headers.get(b"accept", b"*/*"))
             parameters = await self._parameters(scope, headers, receive)
-            token = token_of(headers.get(b"authorization"))
-            principal = await verified(self._verifier, token) if token else None
+            token, principal = await self._caller(headers, parameters)
             prepared = self._operations.engine.prepare(parameters)
             _check_method(scope["method"], prepared)
             if prepared.operation.type is OperationType.MUTATION:
@@ -126,6 +126,16 @@ class HttpTransport:
         except Exception as error:
             running.failed = _status(error) >= 500
             return _json(_status(error), media_type, {"errors": [error_of(error)]})
+
+    async def _caller(self, headers: Headers, parameters: Parameters) -> tuple[str | None, Principal | None]:
+        """Nobody for a token that has had its time, where the operation is what gets a new one."""
+        token = token_of(headers.get(b"authorization"))
+        try:
+            return token, await verified(self._verifier, token) if token else None
+        except (TokenExpired, TokenRevoked):
+            if self._operations.engine.prepare(parameters).operation.begins:
+                return None, None
+            raise
 
     async def _parameters(self, scope: Scope, headers: Headers, receive: Receive) -> Parameters:
         match scope["method"]:

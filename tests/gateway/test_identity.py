@@ -6,6 +6,8 @@ from uuid import uuid4
 import pytest
 
 from deploy.local.stack import Stack
+from gateway.documents import BEGINNINGS
+from gateway.execution import load_schema
 from gateway.identity import Anonymous, token_of
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from services.runtime.errors import TokenInvalid
@@ -80,3 +82,34 @@ async def test_callers_at_the_same_time_get_each_their_own(world: World, other_w
         mine = {world.client: world, other_world.client: other_world}.get(client)
         assert (answer["data"]["me"] or {}).get("user") == ({"id": mine.user_id} if mine else None)
         assert (world.agent_id in str(answer)) == (mine is world)
+
+
+def test_what_begins_a_session_is_what_is_open_to_anyone() -> None:
+    mutations = load_schema().mutation_type
+    assert mutations is not None
+    assert {
+        name for name, field in mutations.fields.items() if "Open to anyone" in (field.description or "")
+    } == BEGINNINGS
+
+
+REFRESH = "mutation ($token: String!) { refresh(refreshToken: $token) { accessToken } }"
+LOG_IN = "mutation ($input: LogInInput!) { logIn(input: $input) { accessToken refreshToken } }"
+
+
+async def test_a_token_that_has_ended_does_not_keep_its_bearer_from_a_new_one(stranger: Client) -> None:
+    """Clients send the header along with all that they ask."""
+    email = f"{uuid4()}@example.org"
+    person = {"email": email, "password": PASSWORD, "displayName": "Ada", "organizationName": "Works"}
+    await stranger.data(REGISTER, input=person)
+    credentials = {"email": email, "password": PASSWORD}
+    first = (await stranger.data(LOG_IN, input=credentials))["logIn"]
+    other = (await stranger.data(LOG_IN, input=credentials))["logIn"]
+    bearer = Client(stranger.http, first["accessToken"])
+    assert (await bearer.data("mutation { logOut }"))["logOut"] is True
+    async with asyncio.timeout(30):
+        while "errors" not in (ended := await bearer.answer("{ me { permissions } }")):
+            await asyncio.sleep(0.05)
+    assert ended["errors"][0]["extensions"]["reason"] == "TOKEN_REVOKED"
+    assert (await bearer.data(REFRESH, token=other["refreshToken"]))["refresh"]["accessToken"]
+    both = "mutation ($token: String!) { refresh(refreshToken: $token) { accessToken } logOut }"
+    assert (await bearer.error(both, token=other["refreshToken"]))["extensions"]["reason"] == "TOKEN_REVOKED"
