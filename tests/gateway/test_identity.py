@@ -107,7 +107,7 @@ async def test_a_token_that_has_ended_does_not_keep_its_bearer_from_a_new_one(st
     bearer = Client(stranger.http, first["accessToken"])
     assert (await bearer.data("mutation { logOut }"))["logOut"] is True
     async with asyncio.timeout(30):
-        while "errors" not in (ended := await bearer.answer("{ me { permissions } }")):
+        while "errors" not in (ended := await bearer.answer("{ me { permissions } }")):  # noqa: ASYNC110 - that is what a client does
             await asyncio.sleep(0.05)
     assert ended["errors"][0]["extensions"]["reason"] == "TOKEN_REVOKED"
     assert (await bearer.data(REFRESH, token=other["refreshToken"]))["refresh"]["accessToken"]
