@@ -25,7 +25,11 @@ DOWN_SECONDS = 60.0
 
 Ports = Annotated[
     list[str],
-    typer.Option("--port", envvar="NEURECTOMY_PORTS", help="PART=NUMBER, such as gateway=4001; 0 takes a free one."),
+    typer.Option(
+        "--port",
+        envvar="NEURECTOMY_PORTS",
+        help="PART=NUMBER, such as gateway=4001; 0 takes a free one. May be given for each part.",
+    ),
 ]
 Since = Annotated[float, typer.Option(envvar="NEURECTOMY_SINCE", hidden=True)]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RENEW_SECONDS = 60.0
 """How long before its end a token is replaced."""
-KEPT_SECONDS = 60.0
+KEPT_SECONDS = 10.0
 """How long it is kept at most: the key that it was signed with may be revoked."""
 
 

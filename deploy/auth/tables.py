@@ -13,6 +13,7 @@ from neurectomy.auth.v1 import audit_pb2
 from neurectomy.auth.v1 import signing_keys_pb2 as pb
 
 SHOWN_OF_A_HASH = 6
+UUID_WIDTH = 36
 INSTALLATION = "00000000-0000-0000-0000-000000000000"
 WRONG = {
     audit_pb2.AUDIT_BREAK_KIND_ALTERED: "was altered",
@@ -32,8 +33,10 @@ def as_json(messages: Iterable[Message]) -> str:
 def keys_table(keys: Iterable[pb.SigningKey]) -> RenderableType:
     """Signing keys, in the order in which they sign."""
     table = figures()
-    for heading in ("key", "state", "signs from", "until"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("key", no_wrap=True, min_width=UUID_WIDTH)
+    table.add_column("state", no_wrap=True, min_width=len("verifying"))
+    for heading in ("signs from", "until"):
+        table.add_column(heading, overflow="fold")
     for key in keys:
         state = pb.SigningKeyState.Name(key.state).removeprefix("SIGNING_KEY_STATE_").lower()
         until = key.revoke_time if key.HasField("revoke_time") else key.end_time

@@ -11,6 +11,7 @@ from gateway.context import Info
 from gateway.resolvers.auth import users
 from gateway.resolvers.messages import null_when_unset, read
 from neurectomy.auth.v1 import api_keys_pb2 as pb
+from services.runtime.errors import InvalidFields
 
 query, mutation = QueryType(), MutationType()
 api_key, details, rotated = ObjectType("ApiKey"), ObjectType("ApiKeyDetails"), ObjectType("RotatedApiKey")
@@ -30,6 +31,8 @@ async def list_api_keys(_: None, info: Info) -> Sequence[pb.ApiKey]:
 
 @mutation.field("createApiKey")
 async def create_api_key(_: None, info: Info, input: Input) -> pb.CreateApiKeyResponse:
+    if input.get("scopes") == []:  # a list that came out empty by mistake must not stand for all that its maker may
+        raise InvalidFields(scopes="must name one at least, or be left out for all that you may do")
     request = pb.CreateApiKeyRequest(name=input["name"], scopes=input.get("scopes"))
     expires: datetime | None = input.get("expire_time")
     if expires is not None:

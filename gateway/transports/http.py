@@ -112,7 +112,7 @@ class HttpTransport:
         try:
             media_type = negotiate(headers.get(b"accept", b"*/*"))
             parameters = await self._parameters(scope, headers, receive)
-            token, principal = await self._caller(headers, parameters)
+            token, principal = await self._caller(scope, headers, parameters)
             prepared = self._operations.engine.prepare(parameters)
             _check_method(scope["method"], prepared)
             if prepared.operation.type is OperationType.MUTATION:
@@ -127,9 +127,13 @@ class HttpTransport:
             running.failed = _status(error) >= 500
             return _json(_status(error), media_type, {"errors": [error_of(error)]})
 
-    async def _caller(self, headers: Headers, parameters: Parameters) -> tuple[str | None, Principal | None]:
+    async def _caller(
+        self, scope: Scope, headers: Headers, parameters: Parameters
+    ) -> tuple[str | None, Principal | None]:
         """Nobody for a token that has had its time, where the operation is what gets a new one."""
         token = token_of(headers.get(b"authorization"))
+        if token and sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
+            raise BadRequest("the `Authorization` header must come once")
         try:
             return token, await verified(self._verifier, token) if token else None
         except (TokenExpired, TokenRevoked):

@@ -51,6 +51,8 @@ NEWEST = UUID(int=2**128 - 1)
 async def create(store: Store, caller: Principal, new_id: UUID, profile: Profile, request: Request) -> Row:
     """A new agent, or the one that the request made before. Raises InvalidFields and RequestIdReused."""
     creator = caller.subject if caller.subject_type == "user" else ""
+    if not (profile["owner_id"] or creator):
+        raise InvalidFields(owner_id="must be given by a script, which answers for nothing itself")
     stated = {
         **profile,
         "status": profile["status"] or "DRAFT",

@@ -14,6 +14,7 @@ from services.auth import one_time_codes, permissions
 from services.auth.attempts import Attempts
 from services.auth.audit import Entry, append
 from services.auth.credentials import MAX_EMAIL, Credentials
+from services.auth.ending import Cause, Ending
 from services.auth.origin import Origin
 from services.auth.passwords import Passwords
 from services.auth.permissions import ROLES, SERVICES
@@ -59,6 +60,7 @@ class Accounts:
         second_factors: SecondFactors,
         attempts: Attempts,
         sessions: Sessions,
+        ending: Ending,
     ) -> None:
         self._database = database
         self._passwords = passwords
@@ -66,6 +68,7 @@ class Accounts:
         self._second_factors = second_factors
         self._attempts = attempts
         self._sessions = sessions
+        self._ending = ending
 
     async def register(
         self, email: str, password: str, display_name: str, organization: str, origin: Origin
@@ -100,6 +103,8 @@ class Accounts:
             holder = Holder(member.user_id, member.organization_id, origin)
             async with self._second_factors.passed(holder, code) as statements:
                 await proven.hold(statements)
+                cause = Cause("crowd", str(member.user_id), "user", origin.address)
+                await self._ending.make_room(statements, member.user_id, member.organization_id, cause)
                 issued = await self._sessions.begin(statements, member, origin)
         user = User(row["user_id"], row["email"], row["display_name"], row["created_at"])
         return LoggedIn(user, member.organization_id, row["organization_name"], issued)

@@ -124,7 +124,7 @@ def _rules(ground: Ground, uses: KeyUses) -> Rules:
         verifier=_verifier(ground, api_keys),
         signing_keys=ground.signing_keys,
         identities=Identities(ground.tokens, settings.service_credentials, settings.anonymous_organization),
-        accounts=Accounts(database, passwords, credentials, second_factors, attempts, sessions),
+        accounts=Accounts(database, passwords, credentials, second_factors, attempts, sessions, ending),
         password_changes=PasswordChanges(database, passwords, credentials, attempts, ending, mail),
         enrolments=Enrolments(
             database, second_factors, passwords, keyring, attempts, ending, mail, settings.second_factor_issuer

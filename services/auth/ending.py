@@ -10,6 +10,8 @@ from services.auth.store import sessions as rows
 from services.runtime.postgres import Row, Statements
 
 SLICE = 100
+MOST_OPEN = 500
+"""Sessions of one user in one organization: many more could not be ended within the time of a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +19,8 @@ class Cause:
     """Who ends sessions, and why."""
 
     reason: str
-    """`log_out`, `revoke`, `reuse` (of a refresh token), `removal` (of the member), `password` (a new one) or
-    `second_factor` (switched on). Entries are named for it."""
+    """`log_out`, `revoke`, `reuse` (of a refresh token), `removal` (of the member), `password` (a new one),
+    `second_factor` (switched on) or `crowd` (of later ones). Entries are named for it."""
     actor: str = ""
     actor_type: str = "stranger"
     address: str = ""
@@ -59,6 +61,11 @@ class Ending:
         while more := await self.end_some_of(statements, user_id, organization_id, cause, spared):
             ended += more
         return ended
+
+    async def make_room(self, statements: Statements, user_id: UUID, organization_id: UUID, cause: Cause) -> None:
+        """Before a log-in: the oldest beyond MOST_OPEN end, so that all of them can always be ended at once."""
+        if session_ids := await rows.beyond(statements, user_id, organization_id, MOST_OPEN - 1):
+            await self.end(statements, session_ids, cause)
 
     async def end_some_of(
         self,

@@ -9,6 +9,7 @@ from services.auth.ending import Cause, Ending
 from services.auth.origin import Origin
 from services.auth.revocations import Revocations
 from services.auth.rights import take_back
+from services.auth.store import api_keys as api_key_rows
 from services.auth.store import memberships as rows
 from services.runtime import fields, pages
 from services.runtime.caller import Principal
@@ -81,7 +82,14 @@ class Members:
         ended = await rows.delete(doing.statements, doing.organization_id, member["user_id"])
         assert ended is not None
         await take_back(doing, self._revocations, [ended])
-        await doing.record(action, member["user_id"], before=roles.of_row(member).role_id)
+        keys = await self._revoke_keys(doing, member["user_id"])
+        details = {"before": roles.of_row(member).role_id, "api_keys_revoked": str(keys)}
+        await doing.record(action, member["user_id"], **details)
+
+    async def _revoke_keys(self, doing: Deed, user_id: UUID) -> int:
+        """Or they would live again when their owner joins again."""
+        await api_key_rows.lock(doing.statements, doing.organization_id)
+        return len(await rows.revoke_keys(doing.statements, doing.organization_id, user_id))
 
 
 async def _member(doing: Deed, user_id: str) -> Row:

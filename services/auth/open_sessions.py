@@ -5,7 +5,7 @@ from uuid import UUID
 
 from services.auth import permissions
 from services.auth.accounts import LoggedIn, User
-from services.auth.ending import Cause, Ending
+from services.auth.ending import MOST_OPEN, Cause, Ending
 from services.auth.origin import Origin
 from services.auth.permissions import beyond
 from services.auth.sessions import Member, Parent, Sessions
@@ -17,6 +17,7 @@ from services.runtime.errors import (
     PermissionMissing,
     SessionNotFound,
     TokenRevoked,
+    TooLarge,
     UserNotFound,
 )
 from services.runtime.fields import as_uuid
@@ -83,7 +84,7 @@ class OpenSessions:
             return await self._ending.end_some_of(statements, whose, where, cause, spared)
 
     async def switch(self, caller: Principal, organization_id: str, origin: Origin) -> LoggedIn:
-        """A session in another organization. Raises OrganizationNotFound, SessionNotFound and TokenRevoked."""
+        """A session in another organization. Raises OrganizationNotFound, SessionNotFound, TokenRevoked, TooLarge."""
         session_id, user_id = _session_of(caller), UUID(caller.subject)
         wanted = as_uuid(organization_id)
         async with self._database.all_tenants() as statements:
@@ -91,6 +92,8 @@ class OpenSessions:
             session = await rows.lock_open(statements, session_id)
             if session is None:
                 raise TokenRevoked
+            if await rows.count_open(statements, user_id, MOST_OPEN) == MOST_OPEN:
+                raise TooLarge(f"you have {MOST_OPEN} open sessions; end some first")
             row = await memberships.get(statements, wanted, user_id) if wanted else None
             organization = await accounts.organization(statements, wanted) if wanted else None
             if row is None or organization is None:

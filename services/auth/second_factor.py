@@ -80,13 +80,13 @@ class SecondFactors:
             if factor is None or factor["enabled_at"] is None:
                 yield statements
                 return
-            if code is None:
-                raise SecondFactorRequired
-            if await self._accepts(statements, holder, factor, code):
+            if code is None:  # written down: whoever tries stolen passwords gets this far, and no further
+                await append(statements, holder.organization_id, holder.failure("none"))
+            elif await self._accepts(statements, holder, factor, code):
                 yield statements
                 await _tell_use(statements, holder, code)
                 return
-        raise SecondFactorInvalid
+        raise SecondFactorRequired if code is None else SecondFactorInvalid
 
     @asynccontextmanager
     async def proved(self, holder: Holder, code: Code, expect: Expect) -> AsyncIterator[Statements]:

@@ -38,7 +38,7 @@ UNARY_SECONDS = 30.0
 """How long a call without a deadline of its own may take."""
 VERIFY_SECONDS = 5.0
 RENEW_SECONDS = 60.0
-KEPT_SECONDS = 60.0
+KEPT_SECONDS = 10.0
 """How long a token is kept at most: the key that it was signed with may be revoked, and then work must go on."""
 _ASKED = (ASK_KEY, "1")
 _CLIENT = int(Kind.CLIENT)

@@ -248,7 +248,8 @@ class SecondFactorMissing(DomainError):
 
 
 class LastSigningKey(DomainError):
-    code, text = grpc.StatusCode.FAILED_PRECONDITION, "tokens are signed with this key; rotate first"
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    text = "tokens are signed with this key: replace it, or rotate and wait until the next one signs"
 
 
 class TooLarge(DomainError):

@@ -66,6 +66,18 @@ WHERE organization_id = $1 AND coalesce(user_id, creator_id::uuid) = ANY($2::uui
 """
 
 
+REVOKE_KEYS = """
+UPDATE api_keys SET revoked_at = now()
+WHERE organization_id = $1 AND coalesce(user_id, creator_id::uuid) = $2 AND revoked_at IS NULL
+RETURNING api_key_id
+"""
+
+
+async def revoke_keys(statements: Statements, organization_id: UUID, user_id: UUID) -> list[Row]:
+    """End the API keys that a user answers for, who may be a member again one day; returns their ids."""
+    return await statements.fetch("UPDATE api_keys of user", REVOKE_KEYS, organization_id, user_id)
+
+
 async def get(statements: Statements, organization_id: UUID, user_id: UUID) -> Row | None:
     """A member, with the role, its permissions where it is a custom one, and the membership's version."""
     return await statements.fetchrow("SELECT membership", SELECT, organization_id, user_id)

@@ -45,6 +45,19 @@ ORDER BY session_id
 LIMIT $4
 """
 
+COUNT_OPEN = """
+SELECT count(*) AS sessions FROM (
+    SELECT FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > now() LIMIT $2
+) counted
+"""
+
+SELECT_OLDEST = """
+SELECT session_id FROM sessions
+WHERE user_id = $1 AND organization_id = $2 AND ended_at IS NULL AND expires_at > now()
+ORDER BY created_at DESC, session_id DESC
+OFFSET $3 LIMIT 100
+"""
+
 LOCK_OPEN = """
 SELECT session_id, authenticated_at FROM sessions
 WHERE session_id = $1 AND ended_at IS NULL AND expires_at > now()
@@ -100,6 +113,19 @@ async def insert(
 async def open_ones(statements: Statements, user_id: UUID, organization_id: UUID | None) -> list[Row]:
     """Those of a user that go on, in one organization or in all."""
     return await statements.fetch("SELECT sessions", SELECT_OPEN, user_id, organization_id)
+
+
+async def count_open(statements: Statements, user_id: UUID, most: int) -> int:
+    """How many of a user go on, counted up to `most`."""
+    row = await statements.fetchrow("COUNT sessions", COUNT_OPEN, user_id, most)
+    assert row is not None
+    return int(row["sessions"])
+
+
+async def beyond(statements: Statements, user_id: UUID, organization_id: UUID, most: int) -> list[UUID]:
+    """Of a user's in one organization, the oldest where there are more than `most`."""
+    found = await statements.fetch("SELECT oldest sessions", SELECT_OLDEST, user_id, organization_id, most)
+    return [row["session_id"] for row in found]
 
 
 async def one(

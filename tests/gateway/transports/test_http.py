@@ -60,6 +60,7 @@ REFUSED: list[tuple[int, dict[str, Any]]] = [
     (401, {"json": GOOD, "headers": {"authorization": "Basic eDp5"}}),
     (401, {"json": GOOD, "headers": {"authorization": "Bearer " + "x" * 9_000}}),
     (401, {"json": GOOD, "headers": {b"authorization": "Bearer tokén".encode()}}),
+    (400, {"json": GOOD, "headers": [(b"authorization", b"Bearer one"), (b"authorization", b"Bearer two")]}),
 ]
 
 

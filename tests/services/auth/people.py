@@ -62,6 +62,12 @@ class People:
         ).role
         return made
 
+    async def is_revoked(self, api_key_id: UUID) -> bool:
+        """Whether a key has ended for good."""
+        sql = "SELECT revoked_at IS NOT NULL FROM auth.api_keys WHERE api_key_id = $1"
+        async with self.database() as database:
+            return bool(await database.fetchval(sql, api_key_id))
+
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Any]:
         """The database as its owner, whom no row-level security holds."""

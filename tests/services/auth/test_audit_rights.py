@@ -23,6 +23,11 @@ FORBIDDEN = {
         "CREATE OR REPLACE FUNCTION audit_link() RETURNS trigger LANGUAGE sql AS ''",
         "permission denied",
     ),
+    "have the link work for it": (
+        "CREATE TEMPORARY TABLE mine (organization_id uuid) ON COMMIT DROP; "
+        "CREATE TRIGGER mine BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION audit_link()",
+        "permission denied for function",
+    ),
     "become the owner": ("SET ROLE neurectomy_owner", "permission denied"),
 }
 

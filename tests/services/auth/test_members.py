@@ -176,12 +176,26 @@ async def test_who_joins_again_is_above_what_was_taken_back(
     connect_as: Connect, people: People, owner: Tenant, other_tenant: Tenant
 ) -> None:
     await people.accept(await people.invite(owner, "viewer", other_tenant.email), caller=other_tenant)
+    key = await _key_of(people, owner, other_tenant)
     await connect_as(MembersServiceStub, owner).RemoveMember(pb.RemoveMemberRequest(user_id=other_tenant.user_id))
     await people.accept(await people.invite(owner, "viewer", other_tenant.email), caller=other_tenant)
     again = await _log_in(connect_as, other_tenant, str(owner.organization_id))
     claims = jwt.decode(again.access_token.token, options={"verify_signature": False})
     here = Tenant(owner.organization_id, other_tenant.user_id, "", "", "")
     assert claims["ver"] == await people.revoked_version(here) == 2
+    assert await people.is_revoked(key)
+
+
+async def _key_of(people: People, where: Tenant, user: Tenant) -> UUID:
+    """A key that a member answers for."""
+    sql = """
+    INSERT INTO auth.api_keys (api_key_id, organization_id, creator_id, user_id, name, prefix, sha256, scopes)
+    VALUES ($1, $2, $3::uuid::text, $3::uuid, 'script', '', $4, '{agents:read}')
+    """
+    key = uuid4()
+    async with people.database() as database:
+        await database.execute(sql, key, where.organization_id, UUID(user.user_id), key.bytes)
+    return key
 
 
 async def test_the_last_owner_stays(connect_as: Connect, people: People) -> None:

@@ -124,9 +124,11 @@ async def test_without_a_factor_no_code_is_looked_at(scene: Scene) -> None:
     assert [await scene.outcome(code) for code in (None, "123456")] == [None, None]
 
 
-async def test_the_code_that_confirmed_is_used_up(scene: Scene) -> None:
+async def test_the_code_that_confirmed_is_used_up(scene: Scene, database: Database) -> None:
     app, _ = await scene.enrol()
+    before = await failures(database, scene)
     assert await scene.outcome(None) is SecondFactorRequired
+    assert await failures(database, scene) == before + 1  # whoever has the password, and no code, is written down
     assert await scene.outcome(_code(app, 0)) is SecondFactorInvalid
     assert await scene.outcome(_code(app, 1)) is None
 

@@ -9,6 +9,7 @@ from neurectomy.auth.v1 import sessions_pb2 as pb
 from neurectomy.auth.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from neurectomy.auth.v1.auth_pb2_grpc import AuthServiceStub
 from neurectomy.auth.v1.sessions_pb2_grpc import SessionsServiceStub
+from services.auth.ending import MOST_OPEN
 from services.runtime.postgres import Database
 from tests.conftest import Connect, Tenant
 from tests.services.auth.conftest import AUDIT, SESSION_REVOCATION, do, join, log_in, refused, unknown_ids
@@ -201,13 +202,28 @@ async def test_a_script_has_no_session(connect_as: Connect, tenant: Tenant) -> N
     assert len(await listed(connect_as, key, tenant.user_id)) == 1
 
 
+MANY = """
+INSERT INTO sessions (session_id, organization_id, user_id, device, address, expires_at, created_at)
+SELECT gen_random_uuid(), $1, $2, '', '', now() + interval '1 day', now() - interval '1 day' FROM generate_series(1, $3)
+"""
+
+
 async def test_more_sessions_than_one_transaction_takes_end(
     connect_as: Connect, tenant: Tenant, database: Database
 ) -> None:
-    many = """
-    INSERT INTO sessions (session_id, organization_id, user_id, device, address, expires_at)
-    SELECT gen_random_uuid(), $1, $2, '', '', now() + interval '1 day' FROM generate_series(1, 250)
-    """
-    await do(database, many, tenant.organization_id, UUID(tenant.user_id))
+    await do(database, MANY, tenant.organization_id, UUID(tenant.user_id), 250)
     answer = await sessions(connect_as, tenant).RevokeSessions(pb.RevokeSessionsRequest())
     assert answer.ended_count == 250
+
+
+async def test_nobody_has_more_sessions_than_can_be_ended_at_once(
+    connect_as: Connect, tenant: Tenant, database: Database
+) -> None:
+    """Another log-in ends the oldest; switching, for which a stolen token is enough, is refused."""
+    await do(database, MANY, tenant.organization_id, UUID(tenant.user_id), MOST_OPEN)
+    switch = pb.SwitchOrganizationRequest(organization_id=str(tenant.organization_id))
+    assert await refused(sessions(connect_as, tenant).SwitchOrganization(switch)) == "TOO_LARGE"
+    token = (await log_in(connect_as, tenant)).access_token.token
+    assert len(await listed(connect_as, token)) == MOST_OPEN
+    assert tenant.token != token
+    assert len(await listed(connect_as, tenant.token)) == MOST_OPEN  # the newest of them is not among the oldest

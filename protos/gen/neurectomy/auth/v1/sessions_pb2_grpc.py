@@ -133,8 +133,8 @@ class SessionsServiceServicer:
         """Begins a session of the calling user in another organization, with the same device and without a new password; it
         lives no longer than this one could. The session of the call goes on.
 
-        Fails with ORGANIZATION_NOT_FOUND where the user is no member, SESSION_NOT_FOUND for a caller without a session, and
-        TOKEN_REVOKED when it has ended. Needs a token.
+        Fails with ORGANIZATION_NOT_FOUND where the user is no member, SESSION_NOT_FOUND for a caller without a session,
+        TOKEN_REVOKED when it has ended, and TOO_LARGE for a user who has 500 open sessions. Needs a token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

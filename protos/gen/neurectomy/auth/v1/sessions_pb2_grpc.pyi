@@ -73,8 +73,8 @@ class SessionsServiceStub:
     """Begins a session of the calling user in another organization, with the same device and without a new password; it
     lives no longer than this one could. The session of the call goes on.
 
-    Fails with ORGANIZATION_NOT_FOUND where the user is no member, SESSION_NOT_FOUND for a caller without a session, and
-    TOKEN_REVOKED when it has ended. Needs a token.
+    Fails with ORGANIZATION_NOT_FOUND where the user is no member, SESSION_NOT_FOUND for a caller without a session,
+    TOKEN_REVOKED when it has ended, and TOO_LARGE for a user who has 500 open sessions. Needs a token.
     """
 
 @_typing.type_check_only
@@ -122,8 +122,8 @@ class SessionsServiceAsyncStub(SessionsServiceStub):
     """Begins a session of the calling user in another organization, with the same device and without a new password; it
     lives no longer than this one could. The session of the call goes on.
 
-    Fails with ORGANIZATION_NOT_FOUND where the user is no member, SESSION_NOT_FOUND for a caller without a session, and
-    TOKEN_REVOKED when it has ended. Needs a token.
+    Fails with ORGANIZATION_NOT_FOUND where the user is no member, SESSION_NOT_FOUND for a caller without a session,
+    TOKEN_REVOKED when it has ended, and TOO_LARGE for a user who has 500 open sessions. Needs a token.
     """
 
 class SessionsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -204,8 +204,8 @@ class SessionsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Begins a session of the calling user in another organization, with the same device and without a new password; it
         lives no longer than this one could. The session of the call goes on.
 
-        Fails with ORGANIZATION_NOT_FOUND where the user is no member, SESSION_NOT_FOUND for a caller without a session, and
-        TOKEN_REVOKED when it has ended. Needs a token.
+        Fails with ORGANIZATION_NOT_FOUND where the user is no member, SESSION_NOT_FOUND for a caller without a session,
+        TOKEN_REVOKED when it has ended, and TOO_LARGE for a user who has 500 open sessions. Needs a token.
         """
 
 def add_SessionsServiceServicer_to_server(servicer: SessionsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
