@@ -49,7 +49,7 @@ async def test_keys_are_listed_rotated_and_revoked(elsewhere: dict[str, str]) ->
     assert state == "NEXT"
     assert second in rotated.out
     refused = await command("keys", "revoke", first, **elsewhere)
-    assert (refused.status, "rotate first" in refused.err) == (1, True)
+    assert (refused.status, "replace it" in refused.err) == (1, True)
     unknown = await command("keys", "revoke", "nothing", **elsewhere)
     assert (unknown.status, "no signing key nothing" in unknown.err) == (1, True)
     revoked = await command("keys", "revoke", first, "--replace", **elsewhere)
