@@ -27,6 +27,7 @@ INVALID, EXPIRED, MISSING = "TOKEN_INVALID", "TOKEN_EXPIRED", "TOKEN_MISSING"
 CLOSED = "4403"
 TRANSPORTS: dict[str, set[str]] = {
     "one megabyte": {"RESOURCE_EXHAUSTED", "HTTP 400", "HTTP 431"},
+    "as long as may be": {"RESOURCE_EXHAUSTED"},  # from 8 KiB of metadata on gRPC itself refuses now and then
     "NUL": {"HTTP 400"},
     "not ASCII": {"HTTP 400"},
     "half a pair": {"HTTP 400", "NOT PROTOBUF", "4400"},

@@ -50,9 +50,9 @@ async def cast(connect_as: Connect, people: People, owner: Tenant, viewer: Tenan
     curator = await people.join(owner, curators.id)
     key = await _key(connect_as, owner, "agents:read", "members:read")
     former = await people.join(owner, "admin")
-    orphan = await _key(connect_as, former, "agents:read")
-    removal = members.RemoveMemberRequest(user_id=former.user_id)
-    await connect_as(MembersServiceStub, owner).RemoveMember(removal)
+    orphan = await _key(connect_as, former, "api_keys:read")
+    demotion = members.SetMemberRoleRequest(user_id=former.user_id, role_id="viewer")
+    await connect_as(MembersServiceStub, owner).SetMemberRole(demotion)
     ended, revoked = [await _key(connect_as, owner, "agents:read") for _ in range(2)]
     async with people.database() as database:
         sql = "UPDATE auth.api_keys SET expires_at = now() WHERE api_key_id = $1"
@@ -93,7 +93,7 @@ CAUSES: dict[str, tuple[Asked, Cause, str]] = {
     "a scope": (lambda c: (c.key, _ask("agents:read")), Cause.API_KEY_SCOPE, "agents:read"),
     "a scope of another": (lambda c: (c.owner, _ask("agents:read", c.key_id)), Cause.API_KEY_SCOPE, "agents:read"),
     "no scope": (lambda c: (c.key, _ask("agents:write")), Cause.SCOPE_LACKS, ""),
-    "a removed creator": (lambda c: (c.owner, _ask("agents:read", c.orphan_id)), Cause.CREATOR_LACKS, ""),
+    "a demoted creator": (lambda c: (c.owner, _ask("api_keys:read", c.orphan_id)), Cause.CREATOR_LACKS, ""),
     "a key past its end": (lambda c: (c.owner, _ask("agents:read", c.ended_id)), Cause.API_KEY_ENDED, ""),
     "a revoked key": (lambda c: (c.owner, _ask("agents:read", c.revoked_id)), Cause.API_KEY_ENDED, ""),
     "a service": (lambda c: (c.service, _ask("traces:read")), Cause.SERVICE, "traces:read"),
