@@ -1,15 +1,13 @@
 """API keys: what the auth service answers."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from ariadne import MutationType, ObjectType, QueryType
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.context import Info
 from gateway.resolvers.auth import users
-from gateway.resolvers.messages import null_when_unset, read
+from gateway.resolvers.messages import null_when_unset, read, timestamp
 from neurectomy.auth.v1 import api_keys_pb2 as pb
 from services.runtime.errors import InvalidFields
 
@@ -33,10 +31,8 @@ async def list_api_keys(_: None, info: Info) -> Sequence[pb.ApiKey]:
 async def create_api_key(_: None, info: Info, input: Input) -> pb.CreateApiKeyResponse:
     if input.get("scopes") == []:  # a list that came out empty by mistake must not stand for all that its maker may
         raise InvalidFields(scopes="must name one at least, or be left out for all that you may do")
-    request = pb.CreateApiKeyRequest(name=input["name"], scopes=input.get("scopes"))
-    expires: datetime | None = input.get("expire_time")
-    if expires is not None:
-        request.expire_time.CopyFrom(_timestamp(expires))
+    expires = timestamp(input.get("expire_time"))
+    request = pb.CreateApiKeyRequest(name=input["name"], scopes=input.get("scopes"), expire_time=expires)
     return await info.context.services.api_keys.CreateApiKey(request)
 
 
@@ -53,9 +49,3 @@ async def rotate_api_key(_: None, info: Info, input: Input) -> pb.RotateApiKeyRe
 @details.field("user")
 def user(source: pb.ApiKey, info: Info) -> Any:
     return info.context.load(users, source.user_id) if source.user_id else None
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp

@@ -1,16 +1,14 @@
 """The audit log: what the auth service answers to those who may read it."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from ariadne import ObjectType, QueryType
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.context import Info, page_size
 from gateway.resolvers.auth import users
 from gateway.resolvers.connections import Connection, connection
-from gateway.resolvers.messages import null_when_empty
+from gateway.resolvers.messages import null_when_empty, timestamp
 from neurectomy.auth.v1 import audit_pb2 as pb
 
 query, event = QueryType(), ObjectType("AuditEvent")
@@ -38,14 +36,6 @@ def _filter(given: Mapping[str, Any]) -> pb.AuditFilter:
     return pb.AuditFilter(
         actions=given.get("actions") or (),
         actor=given.get("actor") or "",
-        start_time=_timestamp(given.get("start_time")),
-        end_time=_timestamp(given.get("end_time")),
+        start_time=timestamp(given.get("start_time")),
+        end_time=timestamp(given.get("end_time")),
     )
-
-
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp

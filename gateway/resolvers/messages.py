@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 from ariadne import ObjectType
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.context import Info
 
@@ -56,3 +58,12 @@ def _set_message(outer: str, name: str) -> Callable[[Any], Any]:
 def _text(name: str) -> Callable[[Any], str | None]:
     text = attrgetter(name)
     return lambda source: text(source) or None
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """A moment as messages have it, or none."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message

@@ -9,7 +9,7 @@ from services.auth import one_time_codes
 from services.auth.attempts import Attempts
 from services.auth.audit import append, append_everywhere
 from services.auth.ending import Cause, Ending
-from services.auth.mail import Mail
+from services.auth.mail import Mail, when_and_where
 from services.auth.one_time_codes import Code
 from services.auth.passwords import Passwords
 from services.auth.sealing import Keyring
@@ -159,7 +159,7 @@ class Enrolments:
     async def _send(self, statements: Statements, holder: Holder, template: str) -> None:
         """Tell the user, who may not be the one who did it."""
         account = await rows.account(statements, holder.user_id)
-        told = {"time": f"{self._now():%Y-%m-%d %H:%M} UTC", "address": holder.origin.address or "unknown"}
+        told = when_and_where(self._now(), holder.origin.address)
         await self._mail.enqueue(statements, account["email"] if account else "", template, told)
 
     def _now(self) -> datetime:

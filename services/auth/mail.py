@@ -78,6 +78,11 @@ class Mail:
         await rows.insert(statements, mail_id, sealed, min(expires_at or given_up, given_up))
 
 
+def when_and_where(now: datetime, address: str) -> Mapping[str, str]:
+    """What a mail tells of a deed, whose owner may not be the one who did it."""
+    return {"time": f"{now:%Y-%m-%d %H:%M} UTC", "address": address or "unknown"}
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """Makes messages of what was noted."""

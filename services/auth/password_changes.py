@@ -12,7 +12,7 @@ from services.auth.attempts import Attempts
 from services.auth.audit import INSTALLATION, Entry, append, append_everywhere
 from services.auth.credentials import MAX_EMAIL, Credentials
 from services.auth.ending import Cause, Ending
-from services.auth.mail import Mail
+from services.auth.mail import Mail, when_and_where
 from services.auth.origin import Origin
 from services.auth.passwords import Passwords
 from services.auth.store import accounts as account_rows
@@ -130,7 +130,7 @@ class PasswordChanges:
         subject = str(change.user_id)
         cause = Cause("password", subject, "user", change.origin.address)
         ended = await self._ending.end_all_of(statements, change.user_id, None, cause, change.session_id)
-        told = {"time": f"{self._now():%Y-%m-%d %H:%M} UTC", "address": change.origin.address or "unknown"}
+        told = when_and_where(self._now(), change.origin.address)
         await self._mail.enqueue(statements, email, "password_changed", told)
         details = {"sessions_ended": str(ended)}
         entry = Entry(change.action, subject, target=subject, address=change.origin.address, details=details)
